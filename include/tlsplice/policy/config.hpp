@@ -1,0 +1,114 @@
+// The configuration as plain values: they copy, compare, and need no process. Filled by read_config (TOML), checked as a
+// whole before anything starts, immutable afterwards. Names follow the load balancer's (spec: tls-listener, nlb-facts).
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <string>
+#include <vector>
+
+#include "tlsplice/base/clock.hpp"
+#include "tlsplice/base/log.hpp"
+#include "tlsplice/base/result.hpp"
+
+namespace tlsplice::policy {
+
+using base::Milliseconds;
+
+/// The policy of a listener that names none, and of every connection to a TLS target.
+inline constexpr const char* kDefaultSslPolicy = "ELBSecurityPolicy-2016-08";
+inline constexpr Milliseconds kDefaultIdleTimeout{350'000};  // the load balancer's fixed TCP idle timeout
+inline constexpr Milliseconds kDefaultHandshakeTimeout{10'000};
+inline constexpr Milliseconds kDefaultConnectTimeout{10'000};
+inline constexpr Milliseconds kDefaultDrainTimeout{30'000};
+inline constexpr std::uint32_t kDefaultMaxFlows = 100'000;
+
+/// Where in the file something stands; 1-based, 0 when it stands nowhere.
+struct Place {
+  std::uint32_t line = 0;
+  std::uint32_t column = 0;
+  bool operator==(const Place&) const = default;
+};
+
+/// An IP address and a port as text that was checked: "192.0.2.1", "2001:db8::1" (without brackets).
+struct HostPort {
+  std::string host;
+  std::uint16_t port = 0;
+  bool operator==(const HostPort&) const = default;
+};
+/// "192.0.2.1:443", "[2001:db8::1]:443"
+std::string to_string(const HostPort& address);
+
+enum class Protocol : std::uint8_t { kTcp, kTls };
+const char* to_string(Protocol protocol);  // "TCP", "TLS"
+
+struct TargetGroup {
+  std::string name;
+  Protocol protocol = Protocol::kTcp;  // kTls: re-encrypted under kDefaultSslPolicy, certificate not validated
+  std::vector<HostPort> targets;       // at least one
+  Milliseconds connect_timeout = kDefaultConnectTimeout;
+  Place place;
+};
+
+/// Which keys a certificate may have. kDocument: RSA up to 2048 bits, no EC keys, as the load balancer had it.
+enum class CertificateKeys : std::uint8_t { kDocument, kAny };
+
+struct Certificate {
+  std::filesystem::path chain;  // PEM: the certificate, then its intermediates
+  std::filesystem::path key;    // PEM
+  Place place;
+};
+
+/// What a target sees when a TLS peer ends with a FIN that no close_notify announced.
+enum class OnTruncation : std::uint8_t { kReset, kFin };
+
+struct Listener {
+  std::string name;
+  Protocol protocol = Protocol::kTls;
+  HostPort address;
+  Certificate certificate;  // TLS only
+  CertificateKeys certificate_keys = CertificateKeys::kDocument;
+  std::string ssl_policy = kDefaultSslPolicy;
+  std::string forward;  // name of a target group
+  Milliseconds handshake_timeout = kDefaultHandshakeTimeout;
+  Milliseconds idle_timeout = kDefaultIdleTimeout;
+  OnTruncation on_truncation = OnTruncation::kReset;
+  Place place;
+  Place ssl_policy_place;
+};
+
+struct LogSettings {
+  base::LogLevel level = base::LogLevel::kInfo;
+  base::LogFormat format = base::LogFormat::kLogfmt;
+};
+
+struct Config {
+  std::filesystem::path file;
+  std::uint32_t workers = 0;  // 0: one per CPU
+  std::string user;           // workers run as this user; empty: "nobody" when started by root, else unchanged
+  std::uint32_t max_flows = kDefaultMaxFlows;  // over all workers
+  Milliseconds drain_timeout = kDefaultDrainTimeout;
+  LogSettings log;
+  std::vector<TargetGroup> target_groups;
+  std::vector<Listener> listeners;
+
+  /// The group of that name, or null. Valid while the Config is neither changed nor moved.
+  const TargetGroup* target_group(std::string_view name) const;
+};
+
+/// One mistake, for people: "quickstart.toml:12:1: listener.ssl_polcy: unknown key, did you mean ssl_policy?"
+struct Mistake {
+  Place place;
+  std::string key;   // dotted path, e.g. "listener[0].certificate.chain"; empty when none applies
+  std::string what;  // what is wrong, what would be right
+};
+std::string to_string(const std::filesystem::path& file, const Mistake& mistake);
+
+/// Reads and checks the whole file. On failure: every mistake found, in the order of the file. Relative certificate
+/// paths are resolved against the folder of the file; nothing but the file itself is opened.
+std::expected<Config, std::vector<Mistake>> read_config(const std::filesystem::path& file);
+
+/// The same from text; `file` is used for paths and messages only. What the fuzzer and the tests call.
+std::expected<Config, std::vector<Mistake>> parse_config(std::string_view text, const std::filesystem::path& file);
+
+}  // namespace tlsplice::policy
