@@ -1,0 +1,44 @@
+// Plain socket calls that never wait: listening sockets, sockets towards targets, options, what the kernel knows about a
+// connection. Every socket made here is non-blocking and close-on-exec.
+#pragma once
+
+#include <cstdint>
+
+#include "tlsplice/base/fd.hpp"
+#include "tlsplice/base/result.hpp"
+#include "tlsplice/net/address.hpp"
+
+namespace tlsplice::net {
+
+/// Pending connections a listening socket may hold; the kernel caps it at net.core.somaxconn.
+inline constexpr int kListenBacklog = 4096;
+
+/// A listening TCP socket in the SO_REUSEPORT group of its address. An IPv6 socket takes IPv6 only, so that 0.0.0.0 and
+/// [::] can be two listeners. The SYN of each connection is kept for syn_sequence (tcp(7), TCP_SAVE_SYN).
+base::Result<base::Fd> listen(const Address& address);
+
+/// A TCP socket of the address's family, not yet connected.
+base::Result<base::Fd> stream_socket(const Address& address);
+
+/// A connection taken from the queue of a listening socket, or the errno: EAGAIN when the queue is empty.
+struct Accepted {
+  base::Fd socket;
+  Address peer;
+};
+std::expected<Accepted, int> accept(int listener);
+
+Address local_address(int socket);
+Address peer_address(int socket);
+
+/// The pending error of a socket (SO_ERROR), which this call clears; 0 when there is none.
+int pending_error(int socket);
+
+/// The sequence number of the client's SYN, 0 when the kernel kept none (SYN cookies). Reading it frees the saved SYN.
+std::uint32_t syn_sequence(int socket);
+
+void set_no_delay(int socket);
+
+/// The next close sends a RST instead of a FIN and drops what is unsent: how a reset stays a reset (trap 98).
+void reset_on_close(int socket);
+
+}  // namespace tlsplice::net

@@ -1,0 +1,67 @@
+// Stream is one side of a flow as the relay sees it: plaintext bytes in and out of a non-blocking socket, whatever lies
+// beneath. SocketStream is plain TCP; tls::TlsStream decrypts in user space; kernel TLS will be one more.
+// No call waits: a call that cannot go on says what to wait for on fd(), and is then repeated.
+#pragma once
+
+#include <cstddef>
+#include <cstdint>
+#include <span>
+
+#include "tlsplice/base/fd.hpp"
+
+namespace tlsplice::net {
+
+enum class IoStatus : std::uint8_t {
+  kDone,       // bytes moved, or the write side was ended
+  kWantRead,   // repeat when fd() is readable
+  kWantWrite,  // repeat when fd() is writable
+  kEnd,        // the peer ended its direction as the protocol demands: FIN, or close_notify under TLS
+  kTruncated,  // a FIN that no close_notify announced: the bytes so far may be cut short (trap 34)
+  kReset,      // the peer reset the connection
+  kBroken,     // the peer broke the protocol, or sent a fatal alert; nothing more can be read or written
+};
+
+struct Io {
+  IoStatus status = IoStatus::kDone;
+  std::size_t bytes = 0;  // moved, when kDone
+};
+
+class Stream {
+ public:
+  Stream() = default;
+  Stream(const Stream&) = delete;
+  Stream& operator=(const Stream&) = delete;
+  virtual ~Stream() = default;
+
+  virtual int fd() const = 0;
+  virtual Io read(std::span<std::byte> into) = 0;
+  /// May take less than it is given. After kWantRead or kWantWrite repeat with the same bytes, or more after them.
+  virtual Io write(std::span<const std::byte> from) = 0;
+  /// Ends our direction: FIN, under TLS close_notify before it. The other direction stays open.
+  virtual Io end_write() = 0;
+  /// True when the last read emptied the socket and nothing decrypted is held: waiting is then better than reading.
+  virtual bool drained() const = 0;
+  /// True when the socket itself carries the plaintext, so that splice(2) may move it.
+  virtual bool spliceable() const = 0;
+};
+
+/// Turns the errno of a failed read or write on a connected socket into a status.
+IoStatus status_of(int errnum, IoStatus again);
+
+class SocketStream final : public Stream {
+ public:
+  explicit SocketStream(base::Fd socket) : socket_(std::move(socket)) {}
+
+  int fd() const override { return socket_.get(); }
+  Io read(std::span<std::byte> into) override;
+  Io write(std::span<const std::byte> from) override;
+  Io end_write() override;
+  bool drained() const override { return drained_; }
+  bool spliceable() const override { return true; }
+
+ private:
+  base::Fd socket_;
+  bool drained_ = false;
+};
+
+}  // namespace tlsplice::net

@@ -1,0 +1,81 @@
+// What a coroutine can wait for. Each awaitable yields the kernel's answer: a result >= 0, or a negative errno;
+// -ECANCELED when its Stop was requested. Descriptors must stay open until the await returns.
+#pragma once
+
+#include <coroutine>
+#include <cstddef>
+#include <span>
+
+#include "tlsplice/base/fd.hpp"
+#include "tlsplice/base/result.hpp"
+#include "tlsplice/net/address.hpp"
+#include "tlsplice/uring/ring.hpp"
+#include "tlsplice/uring/task.hpp"
+
+namespace tlsplice::uring {
+
+/// One poll(2) round on the ring; yields the events that are up.
+class [[nodiscard]] Poll final : private Op {
+ public:
+  Poll(Ring& ring, Stop& stop, int fd, unsigned events) : Op(ring, stop), fd_(fd), events_(events) {}
+  bool await_ready();
+  void await_suspend(std::coroutine_handle<> waiter);
+  int await_resume() const { return result(); }
+
+ private:
+  int fd_;
+  unsigned events_;
+};
+
+/// Data, an end or an error can be read. POLLRDHUP is not asked for: it would report a half-close again and again.
+Poll readable(Ring& ring, Stop& stop, int fd);
+Poll writable(Ring& ring, Stop& stop, int fd);
+/// Only an error or a full hang-up: for a side whose data is not wanted (any more).
+Poll failed(Ring& ring, Stop& stop, int fd);
+
+/// connect(2) on a non-blocking socket; yields 0 or the negative errno.
+class [[nodiscard]] Connect final : private Op {
+ public:
+  Connect(Ring& ring, Stop& stop, int fd, const net::Address& address)
+      : Op(ring, stop), fd_(fd), address_(address) {}
+  bool await_ready();
+  void await_suspend(std::coroutine_handle<> waiter);
+  int await_resume() const { return result(); }
+
+ private:
+  int fd_;
+  net::Address address_;  // the kernel may read it as late as submission
+};
+
+/// A connected, non-blocking socket towards `address`, or why there is none: kRefused, kTimedOut, kStopped, kExhausted.
+Task<base::Result<base::Fd>> connect(Ring& ring, Stop& stop, net::Address address, base::Milliseconds limit);
+
+class [[nodiscard]] Sleep final : private Timer, private Stoppable {
+ public:
+  Sleep(Ring& ring, Stop& stop, base::Milliseconds length) : Timer(ring), stop_(stop), length_(length) {}
+  bool await_ready() const { return stop_.requested(); }
+  void await_suspend(std::coroutine_handle<> waiter);
+  int await_resume() const;
+
+ private:
+  void fire() override;
+  void stop() override;
+
+  Stop& stop_;
+  base::Milliseconds length_;
+  std::coroutine_handle<> waiter_;
+};
+
+/// Lets everyone else have a turn.
+class [[nodiscard]] Yield {
+ public:
+  explicit Yield(Ring& ring) : ring_(ring) {}
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> waiter) const { ring_.post(waiter); }
+  void await_resume() const noexcept {}
+
+ private:
+  Ring& ring_;
+};
+
+}  // namespace tlsplice::uring

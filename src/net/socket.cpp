@@ -1,0 +1,93 @@
+#include "tlsplice/net/socket.hpp"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+#include <netinet/tcp.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+
+namespace tlsplice::net {
+namespace {
+
+void set_option(int socket, int level, int name, int value) {
+  // The options set here exist on every kernel we run on; failing means a socket that is already dead.
+  (void)::setsockopt(socket, level, name, &value, sizeof value);
+}
+
+}  // namespace
+
+base::Result<base::Fd> stream_socket(const Address& address) {
+  base::Fd socket(::socket(address.family(), SOCK_STREAM | SOCK_NONBLOCK | SOCK_CLOEXEC, IPPROTO_TCP));
+  if (!socket) return base::fail(base::Error::system("open a socket", errno));
+  return socket;
+}
+
+base::Result<base::Fd> listen(const Address& address) {
+  auto socket = stream_socket(address);
+  if (!socket) return socket;
+  const int fd = socket->get();
+  set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  set_option(fd, IPPROTO_TCP, TCP_SAVE_SYN, 1);
+  if (address.family() == AF_INET6) set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  if (::bind(fd, address.data(), address.size()) != 0) {
+    return base::fail(base::Error::system(fmt::format("bind {}", address.text()), errno));
+  }
+  if (::listen(fd, kListenBacklog) != 0) {
+    return base::fail(base::Error::system(fmt::format("listen on {}", address.text()), errno));
+  }
+  return socket;
+}
+
+std::expected<Accepted, int> accept(int listener) {
+  sockaddr_storage peer{};
+  socklen_t size = sizeof peer;
+  base::Fd socket(::accept4(listener, reinterpret_cast<sockaddr*>(&peer), &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  if (!socket) return std::unexpected(errno);
+  return Accepted{std::move(socket), Address::from(reinterpret_cast<sockaddr*>(&peer), size)};
+}
+
+Address local_address(int socket) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  if (::getsockname(socket, reinterpret_cast<sockaddr*>(&address), &size) != 0) return {};
+  return Address::from(reinterpret_cast<sockaddr*>(&address), size);
+}
+
+Address peer_address(int socket) {
+  sockaddr_storage address{};
+  socklen_t size = sizeof address;
+  if (::getpeername(socket, reinterpret_cast<sockaddr*>(&address), &size) != 0) return {};
+  return Address::from(reinterpret_cast<sockaddr*>(&address), size);
+}
+
+int pending_error(int socket) {
+  int error = 0;
+  socklen_t size = sizeof error;
+  return ::getsockopt(socket, SOL_SOCKET, SO_ERROR, &error, &size) == 0 ? error : errno;
+}
+
+std::uint32_t syn_sequence(int socket) {
+  // The saved SYN is its IP header followed by its TCP header (net/ipv4/tcp_input.c, tcp_reqsk_record_syn).
+  std::array<unsigned char, 256> syn{};
+  socklen_t size = syn.size();
+  if (::getsockopt(socket, IPPROTO_TCP, TCP_SAVED_SYN, syn.data(), &size) != 0 || size < 20) return 0;
+  const unsigned version = syn[0] >> 4;
+  const std::size_t tcp = version == 4 ? (syn[0] & 0x0fU) * 4U : 40U;
+  if (tcp + 8 > size) return 0;
+  std::uint32_t sequence = 0;
+  std::memcpy(&sequence, syn.data() + tcp + 4, sizeof sequence);
+  return ntohl(sequence);
+}
+
+void set_no_delay(int socket) { set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1); }
+
+void reset_on_close(int socket) {
+  const linger now{.l_onoff = 1, .l_linger = 0};
+  (void)::setsockopt(socket, SOL_SOCKET, SO_LINGER, &now, sizeof now);
+}
+
+}  // namespace tlsplice::net

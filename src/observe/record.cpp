@@ -1,0 +1,115 @@
+#include "tlsplice/observe/record.hpp"
+
+namespace tlsplice::observe {
+namespace {
+
+using C = tlsplice_counters;
+
+void count_cause(Counters& counters, End end) {
+  switch (end) {
+    case End::kClosed:
+      return;
+    case End::kClientReset:
+      return counters.add(&C::TCP_Client_Reset_Count);
+    case End::kTargetReset:
+      return counters.add(&C::TCP_Target_Reset_Count);
+    case End::kIdleTimeout:
+      counters.add(&C::IdleTimeoutCount);
+      return counters.add(&C::TCP_ELB_Reset_Count);
+    case End::kHandshakeFailed:
+    case End::kHandshakeTimeout:
+    case End::kClientGone:
+      return counters.add(&C::ClientTLSNegotiationErrorCount);
+    case End::kTargetHandshakeFailed:
+      counters.add(&C::TargetTLSNegotiationErrorCount);
+      return counters.add(&C::TCP_ELB_Reset_Count);
+    case End::kExhausted:
+      counters.add(&C::RejectedFlowCount_Descriptors);
+      return counters.add(&C::TCP_ELB_Reset_Count);
+    case End::kClientTruncated:
+    case End::kTargetTruncated:
+    case End::kClientError:
+    case End::kTargetError:
+    case End::kTargetRefused:
+    case End::kTargetTimeout:
+    case End::kCut:
+      return counters.add(&C::TCP_ELB_Reset_Count);
+  }
+}
+
+}  // namespace
+
+const char* to_string(End end) {
+  switch (end) {
+    case End::kClosed:
+      return "closed";
+    case End::kClientReset:
+      return "client_reset";
+    case End::kTargetReset:
+      return "target_reset";
+    case End::kClientTruncated:
+      return "client_truncated";
+    case End::kTargetTruncated:
+      return "target_truncated";
+    case End::kClientError:
+      return "client_error";
+    case End::kTargetError:
+      return "target_error";
+    case End::kIdleTimeout:
+      return "idle_timeout";
+    case End::kHandshakeFailed:
+      return "handshake_failed";
+    case End::kHandshakeTimeout:
+      return "handshake_timeout";
+    case End::kClientGone:
+      return "client_gone";
+    case End::kTargetRefused:
+      return "target_refused";
+    case End::kTargetTimeout:
+      return "target_timeout";
+    case End::kTargetHandshakeFailed:
+      return "target_handshake_failed";
+    case End::kCut:
+      return "cut";
+    case End::kExhausted:
+      return "exhausted";
+  }
+  return "unknown";
+}
+
+void count_start(Counters& counters, const FlowRecord& record) {
+  counters.add(&C::NewFlowCount);
+  counters.add(&C::ActiveFlowCount);
+  counters.add(record.tls ? &C::NewFlowCount_TLS : &C::NewFlowCount_TCP);
+  counters.add(record.tls ? &C::ActiveFlowCount_TLS : &C::ActiveFlowCount_TCP);
+}
+
+void count_end(Counters& counters, const FlowRecord& record) {
+  const std::uint64_t bytes = record.received + record.sent;
+  counters.add(&C::ProcessedBytes, bytes);
+  counters.add(record.tls ? &C::ProcessedBytes_TLS : &C::ProcessedBytes_TCP, bytes);
+  counters.add(&C::SplicedBytes, record.spliced);
+  if (record.truncated) counters.add(&C::TruncatedCount);
+  count_cause(counters, record.end);
+  counters.subtract(record.tls ? &C::ActiveFlowCount_TLS : &C::ActiveFlowCount_TCP);
+  counters.subtract(&C::ActiveFlowCount);
+}
+
+void write(base::Log& log, const FlowRecord& record, base::Instant now) {
+  if (!log.enabled(base::LogLevel::kInfo)) return;
+  const auto duration = std::chrono::duration_cast<base::Milliseconds>(now - record.started).count();
+  const std::string_view target = record.target.empty() ? std::string_view("-") : record.target;
+  const std::string_view detail = record.detail.empty() ? std::string_view("-") : record.detail;
+  log.info("flow", {{"listener", record.listener},
+                    {"client", record.client},
+                    {"target", target},
+                    {"protocol", record.protocol},
+                    {"cipher", record.cipher},
+                    {"received_bytes", record.received},
+                    {"sent_bytes", record.sent},
+                    {"duration_ms", duration},
+                    {"end", to_string(record.end)},
+                    {"detail", detail}});
+}
+
+}  // namespace tlsplice::observe
