@@ -25,6 +25,17 @@ base::Result<base::Fd> stream_socket(const Address& address) {
   return socket;
 }
 
+base::Result<void> expect_free(const Address& address) {
+  auto probe = stream_socket(address);
+  if (!probe) return base::fail(probe.error());
+  set_option(probe->get(), SOL_SOCKET, SO_REUSEADDR, 1);  // connections in TIME_WAIT are no obstacle
+  if (address.family() == AF_INET6) set_option(probe->get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  if (::bind(probe->get(), address.data(), address.size()) != 0) {
+    return base::fail(base::Error::system(fmt::format("bind {}", address.text()), errno));
+  }
+  return {};
+}
+
 base::Result<base::Fd> listen(const Address& address) {
   auto socket = stream_socket(address);
   if (!socket) return socket;

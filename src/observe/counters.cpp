@@ -1,6 +1,5 @@
 #include "tlsplice/observe/counters.hpp"
 
-#include <fmt/format.h>
 #include <sys/mman.h>
 
 #include <cerrno>
@@ -35,13 +34,10 @@ __u64 CounterTable::sum(Counter counter) const {
   return total;
 }
 
-std::string CounterTable::text() const {
-  std::string text;
-#define TLSPLICE_COUNTER_TEXT(name) \
-  fmt::format_to(std::back_inserter(text), "{}" #name "={}", text.empty() ? "" : " ", sum(&tlsplice_counters::name));
-  TLSPLICE_COUNTERS(TLSPLICE_COUNTER_TEXT)
-#undef TLSPLICE_COUNTER_TEXT
-  return text;
+void CounterTable::write(base::Log& log) const {
+#define TLSPLICE_COUNTER_FIELD(name) {#name, sum(&tlsplice_counters::name)},
+  log.info("counters", {TLSPLICE_COUNTERS(TLSPLICE_COUNTER_FIELD)});
+#undef TLSPLICE_COUNTER_FIELD
 }
 
 }  // namespace tlsplice::observe

@@ -23,8 +23,11 @@ void count_cause(Counters& counters, End end) {
     case End::kTargetHandshakeFailed:
       counters.add(&C::TargetTLSNegotiationErrorCount);
       return counters.add(&C::TCP_ELB_Reset_Count);
-    case End::kExhausted:
+    case End::kOutOfDescriptors:
       counters.add(&C::RejectedFlowCount_Descriptors);
+      return counters.add(&C::TCP_ELB_Reset_Count);
+    case End::kOutOfMemory:
+      counters.add(&C::RejectedFlowCount_Memory);
       return counters.add(&C::TCP_ELB_Reset_Count);
     case End::kClientTruncated:
     case End::kTargetTruncated:
@@ -71,7 +74,8 @@ const char* to_string(End end) {
       return "target_handshake_failed";
     case End::kCut:
       return "cut";
-    case End::kExhausted:
+    case End::kOutOfDescriptors:
+    case End::kOutOfMemory:
       return "exhausted";
   }
   return "unknown";

@@ -17,6 +17,10 @@ inline constexpr int kListenBacklog = 4096;
 /// [::] can be two listeners. The SYN of each connection is kept for syn_sequence (tcp(7), TCP_SAVE_SYN).
 base::Result<base::Fd> listen(const Address& address);
 
+/// Fails when somebody listens there already: another SO_REUSEPORT socket of the same user would share the address and
+/// silently take part of the connections.
+base::Result<void> expect_free(const Address& address);
+
 /// A TCP socket of the address's family, not yet connected.
 base::Result<base::Fd> stream_socket(const Address& address);
 

@@ -3,8 +3,8 @@
 #pragma once
 
 #include <cstddef>
-#include <string>
 
+#include "tlsplice/base/log.hpp"
 #include "tlsplice/base/result.hpp"
 #include "tlsplice/wire/counters.h"
 
@@ -38,8 +38,8 @@ class CounterTable {
   std::size_t workers() const { return workers_; }
   Counters worker(std::size_t index) const;
   __u64 sum(Counter counter) const;
-  /// "NewFlowCount=12 NewFlowCount_TLS=12 ...", every counter, zeros too: for the counters line and the tests.
-  std::string text() const;
+  /// The line "counters": each one's sum over the workers, zeros too.
+  void write(base::Log& log) const;
 
  private:
   struct alignas(64) Slot {

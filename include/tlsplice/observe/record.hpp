@@ -12,7 +12,7 @@
 
 namespace tlsplice::observe {
 
-/// How a flow ended. The word in the log is the enumerator's, without its k, in lower case with underscores.
+/// How a flow ended. The word in the log is the enumerator's in lower case unless said otherwise.
 enum class End : std::uint8_t {
   kClosed,                  // both directions ended as they should
   kClientReset,             // RST from the client
@@ -29,7 +29,8 @@ enum class End : std::uint8_t {
   kTargetTimeout,           // no target answered in time
   kTargetHandshakeFailed,   // a TLS target could not agree with us
   kCut,                     // ended by us: drain timeout or stop
-  kExhausted,               // no descriptor, memory or local port left for the target connection
+  kOutOfDescriptors,        // none left for the target connection, or no local port ("exhausted")
+  kOutOfMemory,             // "exhausted"
 };
 const char* to_string(End end);
 

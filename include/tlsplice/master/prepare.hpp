@@ -1,0 +1,27 @@
+// From a checked configuration to what the workers need: certificates opened, policies applied, target groups resolved.
+// `tlsplice check` stops here; `tlsplice run` hands the result to master::run.
+#pragma once
+
+#include <memory>
+#include <vector>
+
+#include "tlsplice/policy/config.hpp"
+#include "tlsplice/session/session.hpp"
+#include "tlsplice/tls/context.hpp"
+
+namespace tlsplice::master {
+
+struct Prepared {
+  struct Listener {
+    net::Address address;
+    std::unique_ptr<tls::Context> context;  // of a TLS listener, else null
+    session::Service service;               // points to context
+  };
+  std::vector<Listener> listeners;  // in the order of the configuration
+  std::unique_ptr<tls::Context> target_context;
+};
+
+/// Opens and checks everything that the configuration names; on failure every mistake.
+std::expected<Prepared, std::vector<policy::Mistake>> prepare(const policy::Config& config);
+
+}  // namespace tlsplice::master

@@ -1,0 +1,44 @@
+// One connection from accept to its record. session.cpp is the file to read first: serve() is the life of a connection.
+#pragma once
+
+#include <cstdint>
+#include <string>
+
+#include "tlsplice/base/fd.hpp"
+#include "tlsplice/base/log.hpp"
+#include "tlsplice/net/address.hpp"
+#include "tlsplice/observe/record.hpp"
+#include "tlsplice/policy/config.hpp"
+#include "tlsplice/relay/relay.hpp"
+#include "tlsplice/targets/group.hpp"
+#include "tlsplice/tls/context.hpp"
+#include "tlsplice/uring/task.hpp"
+
+namespace tlsplice::session {
+
+/// A listener as its connections need it: immutable, built by the master, inherited by the workers.
+struct Service {
+  std::string name;
+  policy::Protocol protocol = policy::Protocol::kTls;
+  const tls::Context* context = nullptr;  // of a TLS listener
+  targets::Group group;
+  base::Milliseconds handshake_timeout{};
+  base::Milliseconds idle_timeout{};
+  policy::OnTruncation on_truncation = policy::OnTruncation::kReset;
+};
+
+/// What all sessions of a worker share. Outlives them.
+struct Surroundings {
+  uring::Ring& ring;
+  uring::Stop& stop;  // requested when the worker ends at once
+  base::Log& log;
+  observe::Counters counters;
+  relay::Pools& pools;
+  const tls::Context& target_context;  // towards TLS targets
+  std::uint64_t flow_hash_seed;
+};
+
+/// Serves one accepted connection to its end, then writes its record. `here` and `service` must outlive it.
+uring::Task<void> run(Surroundings& here, const Service& service, base::Fd client, net::Address peer);
+
+}  // namespace tlsplice::session

@@ -1,0 +1,59 @@
+// TlsStream: one TLS connection in user space, as a net::Stream. Reads decrypt, writes encrypt, end_write() sends
+// close_notify and then the FIN; a FIN that no close_notify announced is told apart from an end (trap 34).
+#pragma once
+
+#include <cstdint>
+#include <memory>
+
+#include "tlsplice/base/result.hpp"
+#include "tlsplice/net/stream.hpp"
+#include "tlsplice/tls/context.hpp"
+
+struct ssl_st;
+
+namespace tlsplice::tls {
+
+struct SocketState;
+
+class TlsStream final : public net::Stream {
+ public:
+  enum class Role : std::uint8_t { kServer, kClient };
+  /// Takes the socket. Null when memory is short; the socket is then closed.
+  static std::unique_ptr<TlsStream> create(base::Fd socket, const Context& context, Role role);
+  ~TlsStream() override;
+
+  /// Goes on with the handshake: kDone when finished, kWantRead or kWantWrite to be repeated, else it has failed and
+  /// failure() says why. A fatal alert has then been offered to the socket already.
+  net::Io handshake();
+  const std::string& failure() const { return failure_; }
+
+  /// After the handshake; both point to constants of the library.
+  const char* protocol() const;  // "TLSv1.2"
+  const char* cipher() const;    // "ECDHE-RSA-AES128-GCM-SHA256"
+
+  /// Once it is decided that this connection stays in user space: lets one recv(2) fetch more than one record.
+  void read_ahead();
+
+  int fd() const override { return socket_.get(); }
+  net::Io read(std::span<std::byte> into) override;
+  net::Io write(std::span<const std::byte> from) override;
+  net::Io end_write() override;
+  bool drained() const override;
+  bool spliceable() const override { return false; }
+
+ private:
+  struct Free {
+    void operator()(ssl_st* ssl) const;
+  };
+  TlsStream(base::Fd socket, std::unique_ptr<SocketState> state, ssl_st* ssl);
+  net::IoStatus judge(int returned);
+
+  base::Fd socket_;
+  std::unique_ptr<SocketState> state_;
+  std::unique_ptr<ssl_st, Free> ssl_;
+  std::string failure_;
+  bool broken_ = false;             // OpenSSL allows nothing more after a fatal error
+  bool close_notify_sent_ = false;
+};
+
+}  // namespace tlsplice::tls

@@ -1,0 +1,38 @@
+// A worker: one process, one ring. Accepts from its own listening sockets, runs a session for each connection, drains on
+// SIGTERM (the listening sockets' queues are emptied first), ends at once on SIGQUIT.
+#pragma once
+
+#include <cstdint>
+#include <vector>
+
+#include "tlsplice/base/fd.hpp"
+#include "tlsplice/base/log.hpp"
+#include "tlsplice/observe/counters.hpp"
+#include "tlsplice/session/session.hpp"
+#include "tlsplice/tls/context.hpp"
+
+namespace tlsplice::worker {
+
+/// A listening socket of this worker, and what to do with its connections.
+struct Door {
+  base::Fd listener;
+  const session::Service* service = nullptr;
+};
+
+/// Everything that the master hands to a worker by fork. References outlive the process.
+struct Setup {
+  std::size_t index = 0;
+  std::vector<Door> doors;
+  base::Log log;
+  const observe::CounterTable& counters;
+  const tls::Context& target_context;
+  std::uint64_t flow_hash_seed = 0;
+  std::uint32_t max_flows = 0;  // over all workers
+  base::Milliseconds drain_timeout{};
+  int ready = -1;  // an eventfd: the worker adds one when it accepts
+};
+
+/// Runs until drained or told to end; returns the exit status. SIGTERM and SIGQUIT must be blocked by the caller.
+int run(Setup setup);
+
+}  // namespace tlsplice::worker

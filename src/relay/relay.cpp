@@ -1,0 +1,176 @@
+// One coroutine for each direction. A direction that has ended keeps watching its source for a reset, because nobody
+// reads there any more; the last one to end, or the first to fail, ends the flow.
+#include "tlsplice/relay/relay.hpp"
+
+#include <optional>
+
+#include "direction.hpp"
+#include "tlsplice/uring/ops.hpp"
+
+namespace tlsplice::relay {
+namespace {
+
+using net::IoStatus;
+using Next = Step::Next;
+
+class Flow {
+ public:
+  Flow(uring::Ring& ring, uring::Stop& stop, net::Stream& client, net::Stream& target, Pools& pools, Limits limits)
+      : ring_(ring), stop_(stop), idle_(ring, stop_, limits.idle), truncation_resets_(limits.truncation_resets),
+        up_{Side::kClient, Direction(client, target, pools)}, down_{Side::kTarget, Direction(target, client, pools)} {}
+
+  uring::Task<Outcome> run();
+
+ private:
+  struct Way {
+    Side source;
+    Direction direction;
+    bool ended = false;
+  };
+
+  uring::Task<void> pump(Way& way, Way& opposite);
+  uring::Task<Step> move_all(Way& way);
+  uring::Task<void> pass_end_on(Way& way, Way& opposite);
+  uring::Poll ready(net::Stream& stream, IoStatus want);
+  uring::Task<void> watch(Way& way);
+  void note(Finish how, Side by);
+  void finish(Finish how, Side by);
+  void fail(IoStatus status, Side by);
+  Outcome outcome() const;
+
+  uring::Ring& ring_;
+  uring::Stop stop_;
+  uring::Deadline idle_;
+  bool truncation_resets_;
+  Way up_;
+  Way down_;
+  std::optional<Finish> finish_;
+  Side by_ = Side::kClient;
+  bool truncated_ = false;
+};
+
+Side other(Side side) { return side == Side::kClient ? Side::kTarget : Side::kClient; }
+
+uring::Task<Outcome> Flow::run() {
+  uring::Gate gate(ring_);
+  uring::spawn(gate, pump(down_, up_));
+  co_await pump(up_, down_);
+  co_await gate.empty();
+  co_return outcome();
+}
+
+uring::Task<void> Flow::pump(Way& way, Way& opposite) {
+  const Step last = co_await move_all(way);
+  if (last.next == Next::kFromEnded && (last.status == IoStatus::kEnd || last.status == IoStatus::kTruncated)) {
+    if (last.status == IoStatus::kTruncated) truncated_ = true;
+    if (last.status == IoStatus::kTruncated && truncation_resets_) {
+      finish(Finish::kTruncated, way.source);
+    } else if (!finish_) {
+      co_await pass_end_on(way, opposite);
+    }
+  } else if (last.next == Next::kFromEnded) {
+    fail(last.status, way.source);
+  } else if (last.next == Next::kExhausted) {
+    finish(Finish::kExhausted, way.source);
+  } else if (last.next == Next::kToFailed && (last.status != IoStatus::kReset || opposite.ended)) {
+    fail(last.status, other(way.source));
+  } else if (last.next == Next::kToFailed) {
+    // What the sink sent before it reset the connection may still be read, and is passed on before the reset is.
+    note(Finish::kReset, other(way.source));
+    co_return;
+  }
+  if (finish_) stop_.request();
+}
+
+/// Moves bytes until the source ends or either side fails. kWaitFrom means that the flow was stopped.
+uring::Task<Step> Flow::move_all(Way& way) {
+  for (;;) {
+    const std::uint64_t before = way.direction.bytes();
+    const Step step = way.direction.advance();
+    if (way.direction.bytes() != before) idle_.touch();
+    switch (step.next) {
+      case Next::kWaitFrom:
+        co_await ready(way.direction.from(), step.status);
+        break;
+      case Next::kWaitTo:
+        co_await ready(way.direction.to(), step.status);
+        break;
+      case Next::kTurn:
+        co_await uring::Yield(ring_);
+        break;
+      case Next::kFromEnded:
+      case Next::kToFailed:
+      case Next::kExhausted:
+        co_return step;
+    }
+    if (stop_.requested()) co_return Step{Next::kWaitFrom};
+  }
+}
+
+uring::Poll Flow::ready(net::Stream& stream, IoStatus want) {
+  if (want == IoStatus::kWantWrite) return uring::writable(ring_, stop_, stream.fd());
+  return uring::readable(ring_, stop_, stream.fd());
+}
+
+/// The source ended cleanly: so does our direction towards the sink.
+uring::Task<void> Flow::pass_end_on(Way& way, Way& opposite) {
+  for (;;) {
+    const net::Io io = way.direction.to().end_write();
+    if (io.status == IoStatus::kDone) break;
+    if (io.status != IoStatus::kWantRead && io.status != IoStatus::kWantWrite) {
+      fail(io.status, other(way.source));
+      co_return;
+    }
+    co_await ready(way.direction.to(), io.status);
+    if (stop_.requested()) co_return;
+  }
+  idle_.touch();
+  way.ended = true;
+  if (opposite.ended) {
+    finish(Finish::kClosed, way.source);
+  } else {
+    co_await watch(way);
+  }
+}
+
+/// Nobody reads from the source any more: only an error there is of interest, until the opposite direction ends.
+uring::Task<void> Flow::watch(Way& way) {
+  const int events = co_await uring::failed(ring_, stop_, way.direction.from().fd());
+  if (events > 0 && !finish_) finish(Finish::kReset, way.source);
+}
+
+/// The first cause is the one that counts.
+void Flow::note(Finish how, Side by) {
+  if (finish_) return;
+  finish_ = how;
+  by_ = by;
+}
+
+void Flow::finish(Finish how, Side by) {
+  note(how, by);
+  stop_.request();
+}
+
+void Flow::fail(IoStatus status, Side by) {
+  finish(status == IoStatus::kReset ? Finish::kReset : Finish::kBroken, by);
+}
+
+Outcome Flow::outcome() const {
+  Outcome outcome{.truncated = truncated_,
+                  .received = up_.direction.bytes(),
+                  .sent = down_.direction.bytes(),
+                  .spliced = up_.direction.spliced() + down_.direction.spliced()};
+  outcome.by = by_;
+  outcome.finish = finish_.value_or(idle_.expired() ? Finish::kIdle : Finish::kStopped);
+  return outcome;
+}
+
+}  // namespace
+
+uring::Task<Outcome> run(uring::Ring& ring, uring::Stop& stop, net::Stream& client, net::Stream& target, Pools& pools,
+                         Limits limits) {
+  Flow flow(ring, stop, client, target, pools, limits);
+  co_return co_await flow.run();
+}
+
+}  // namespace tlsplice::relay

@@ -1,0 +1,190 @@
+// The life of one connection, top to bottom: handshake, choose a target, connect, relay, record. Every early co_return
+// names its end; run() writes the record exactly once. Rooms return facts; only this file puts them into the record.
+#include "tlsplice/session/session.hpp"
+
+#include <cerrno>
+
+#include "tlsplice/net/socket.hpp"
+#include "tlsplice/net/stream.hpp"
+#include "tlsplice/tls/handshake.hpp"
+#include "tlsplice/uring/ops.hpp"
+
+namespace tlsplice::session {
+namespace {
+
+using base::Fault;
+using observe::End;
+using policy::Protocol;
+using uring::Task;
+using StreamPointer = std::unique_ptr<net::Stream>;
+
+class Session {
+ public:
+  Session(Surroundings& here, const Service& service, net::Address peer)
+      : here_(here), service_(service), peer_(peer) {}
+
+  Task<void> run(base::Fd socket);
+
+ private:
+  Task<End> serve(base::Fd socket);
+  Task<std::expected<StreamPointer, End>> meet_client(base::Fd socket);
+  Task<std::expected<StreamPointer, End>> meet_target(std::uint64_t hash);
+  Task<std::expected<base::Fd, End>> connect_target(std::uint64_t hash);
+  Task<std::expected<StreamPointer, End>> secure_target(base::Fd socket);
+  End learn(const relay::Outcome& outcome);
+
+  Surroundings& here_;
+  const Service& service_;
+  net::Address peer_;
+  observe::FlowRecord record_;
+};
+
+End exhausted(const base::Error& error) {
+  const bool descriptors = error.errnum == EMFILE || error.errnum == ENFILE || error.errnum == EADDRNOTAVAIL;
+  return descriptors ? End::kOutOfDescriptors : End::kOutOfMemory;
+}
+
+Task<void> Session::run(base::Fd socket) {
+  record_.listener = service_.name;
+  record_.tls = service_.protocol == Protocol::kTls;
+  record_.client = peer_.text();
+  record_.started = here_.ring.now();
+  observe::count_start(here_.counters, record_);
+  record_.end = co_await serve(std::move(socket));
+  observe::count_end(here_.counters, record_);
+  observe::write(here_.log, record_, here_.ring.now());
+}
+
+Task<End> Session::serve(base::Fd socket) {
+  net::set_no_delay(socket.get());
+  const targets::FlowKey key{peer_, net::local_address(socket.get()), net::syn_sequence(socket.get())};
+
+  auto client = co_await meet_client(std::move(socket));
+  if (!client) co_return client.error();
+
+  auto target = co_await meet_target(targets::flow_hash(key, here_.flow_hash_seed));
+  if (!target) {
+    net::reset_on_close((*client)->fd());  // what the client sent reached nobody: never a clean end
+    co_return target.error();
+  }
+
+  const relay::Limits limits{.idle = service_.idle_timeout,
+                             .truncation_resets = service_.on_truncation == policy::OnTruncation::kReset};
+  const auto outcome = co_await relay::run(here_.ring, here_.stop, **client, **target, here_.pools, limits);
+  if (outcome.finish != relay::Finish::kClosed) {
+    // A side that broke TLS was sent an alert, which a reset would overtake; everyone else gets the reset.
+    const bool broken = outcome.finish == relay::Finish::kBroken;
+    if (!broken || outcome.by != relay::Side::kClient) net::reset_on_close((*client)->fd());
+    if (!broken || outcome.by != relay::Side::kTarget) net::reset_on_close((*target)->fd());
+  }
+  co_return learn(outcome);
+}
+
+/// TLS is ended here; a TCP listener's client is taken as it is.
+Task<std::expected<StreamPointer, End>> Session::meet_client(base::Fd socket) {
+  if (service_.protocol == Protocol::kTcp) {
+    co_return std::make_unique<net::SocketStream>(std::move(socket));
+  }
+  auto stream = co_await tls::handshake(here_.ring, here_.stop, std::move(socket), *service_.context,
+                                        tls::TlsStream::Role::kServer, service_.handshake_timeout);
+  if (!stream) {
+    record_.detail = stream.error().text();
+    switch (stream.error().fault) {
+      case Fault::kTimedOut:
+        co_return std::unexpected(End::kHandshakeTimeout);
+      case Fault::kClosed:
+      case Fault::kReset:
+        co_return std::unexpected(End::kClientGone);
+      case Fault::kStopped:
+        co_return std::unexpected(End::kCut);
+      case Fault::kExhausted:
+        co_return std::unexpected(exhausted(stream.error()));
+      default:
+        co_return std::unexpected(End::kHandshakeFailed);
+    }
+  }
+  record_.protocol = (*stream)->protocol();
+  record_.cipher = (*stream)->cipher();
+  (*stream)->read_ahead();
+  co_return std::move(*stream);
+}
+
+Task<std::expected<StreamPointer, End>> Session::meet_target(std::uint64_t hash) {
+  auto socket = co_await connect_target(hash);
+  if (!socket) co_return std::unexpected(socket.error());
+  net::set_no_delay(socket->get());
+  if (service_.group.protocol == Protocol::kTls) co_return co_await secure_target(std::move(*socket));
+  co_return std::make_unique<net::SocketStream>(std::move(*socket));
+}
+
+/// The target that the flow hash chooses; when that one does not take the connection, the next one, once.
+Task<std::expected<base::Fd, End>> Session::connect_target(std::uint64_t hash) {
+  const auto& targets = service_.group.targets;
+  const std::size_t first = targets::choose(hash, targets.size());
+  const std::size_t tries = std::min<std::size_t>(2, targets.size());
+  End end = End::kTargetRefused;
+  for (std::size_t i = 0; i < tries; ++i) {
+    const net::Address& target = targets[(first + i) % targets.size()];
+    auto socket = co_await uring::connect(here_.ring, here_.stop, target, service_.group.connect_timeout);
+    if (socket) {
+      record_.target = target.text();
+      co_return std::move(*socket);
+    }
+    record_.detail = socket.error().text();
+    const Fault fault = socket.error().fault;
+    if (fault == Fault::kStopped) co_return std::unexpected(End::kCut);
+    if (fault == Fault::kExhausted) co_return std::unexpected(exhausted(socket.error()));
+    here_.counters.add(&tlsplice_counters::TargetConnectionErrorCount);
+    end = fault == Fault::kTimedOut ? End::kTargetTimeout : End::kTargetRefused;
+  }
+  co_return std::unexpected(end);
+}
+
+/// The bytes go on re-encrypted. The handshake has the target group's connect timeout once more.
+Task<std::expected<StreamPointer, End>> Session::secure_target(base::Fd socket) {
+  auto stream = co_await tls::handshake(here_.ring, here_.stop, std::move(socket), here_.target_context,
+                                        tls::TlsStream::Role::kClient, service_.group.connect_timeout);
+  if (!stream) {
+    record_.detail = stream.error().text();
+    const Fault fault = stream.error().fault;
+    if (fault == Fault::kStopped) co_return std::unexpected(End::kCut);
+    if (fault == Fault::kExhausted) co_return std::unexpected(exhausted(stream.error()));
+    co_return std::unexpected(End::kTargetHandshakeFailed);
+  }
+  (*stream)->read_ahead();
+  co_return std::move(*stream);
+}
+
+End Session::learn(const relay::Outcome& outcome) {
+  record_.received = outcome.received;
+  record_.sent = outcome.sent;
+  record_.spliced = outcome.spliced;
+  record_.truncated = outcome.truncated;
+  const bool client = outcome.by == relay::Side::kClient;
+  switch (outcome.finish) {
+    case relay::Finish::kClosed:
+      return End::kClosed;
+    case relay::Finish::kReset:
+      return client ? End::kClientReset : End::kTargetReset;
+    case relay::Finish::kTruncated:
+      return client ? End::kClientTruncated : End::kTargetTruncated;
+    case relay::Finish::kBroken:
+      return client ? End::kClientError : End::kTargetError;
+    case relay::Finish::kIdle:
+      return End::kIdleTimeout;
+    case relay::Finish::kStopped:
+      return End::kCut;
+    case relay::Finish::kExhausted:
+      return End::kOutOfMemory;
+  }
+  return End::kCut;
+}
+
+}  // namespace
+
+Task<void> run(Surroundings& here, const Service& service, base::Fd client, net::Address peer) {
+  Session session(here, service, peer);
+  co_await session.run(std::move(client));
+}
+
+}  // namespace tlsplice::session

@@ -1,0 +1,20 @@
+// The BIO between OpenSSL and a non-blocking socket: plain recv(2) and send(2), nothing attached to the socket behind
+// our back (trap 3: OpenSSL's own socket BIO attaches the kernel TLS ULP). It answers the kernel TLS questions with no.
+#pragma once
+
+#include <openssl/bio.h>
+
+namespace tlsplice::tls {
+
+/// What the socket said last. Owned by the TlsStream, which outlives the BIO.
+struct SocketState {
+  int fd = -1;
+  int error = 0;         // errno of a failed call other than EAGAIN: the connection is gone
+  bool end = false;      // recv(2) saw the FIN
+  bool drained = false;  // the last recv(2) came back short: nothing more is queued
+};
+
+/// A BIO on `state->fd`, which it does not own. Null when memory is short.
+BIO* new_socket_bio(SocketState* state);
+
+}  // namespace tlsplice::tls

@@ -1,0 +1,112 @@
+#include "tlsplice/tls/stream.hpp"
+
+#include <openssl/err.h>
+#include <openssl/ssl.h>
+#include <sys/socket.h>
+
+#include <cerrno>
+#include <new>
+
+#include "bio.hpp"
+#include "errors.hpp"
+
+namespace tlsplice::tls {
+
+using net::Io;
+using net::IoStatus;
+
+std::unique_ptr<TlsStream> TlsStream::create(base::Fd socket, const Context& context, Role role) {
+  auto state = std::make_unique<SocketState>();
+  state->fd = socket.get();
+  SSL* ssl = SSL_new(context.get());
+  BIO* bio = ssl != nullptr ? new_socket_bio(state.get()) : nullptr;
+  if (bio == nullptr) {
+    SSL_free(ssl);
+    take_error();
+    return nullptr;
+  }
+  SSL_set_bio(ssl, bio, bio);
+  role == Role::kServer ? SSL_set_accept_state(ssl) : SSL_set_connect_state(ssl);
+  return std::unique_ptr<TlsStream>(new TlsStream(std::move(socket), std::move(state), ssl));
+}
+
+TlsStream::TlsStream(base::Fd socket, std::unique_ptr<SocketState> state, ssl_st* ssl)
+    : socket_(std::move(socket)), state_(std::move(state)), ssl_(ssl) {}
+TlsStream::~TlsStream() = default;
+
+void TlsStream::Free::operator()(ssl_st* ssl) const { SSL_free(ssl); }
+
+const char* TlsStream::protocol() const { return SSL_get_version(ssl_.get()); }
+const char* TlsStream::cipher() const { return SSL_get_cipher_name(ssl_.get()); }
+
+void TlsStream::read_ahead() { SSL_set_read_ahead(ssl_.get(), 1); }
+
+/// The one place that knows what SSL_get_error(3) means. To be called right after the failed call.
+IoStatus TlsStream::judge(int returned) {
+  const int verdict = SSL_get_error(ssl_.get(), returned);
+  if (verdict == SSL_ERROR_WANT_READ) return IoStatus::kWantRead;
+  if (verdict == SSL_ERROR_WANT_WRITE) return IoStatus::kWantWrite;
+  if (verdict == SSL_ERROR_ZERO_RETURN && !state_->end) return IoStatus::kEnd;
+  failure_ = take_error();
+  if (state_->error != 0) {
+    broken_ = true;
+    return net::status_of(state_->error, IoStatus::kWantRead);
+  }
+  // With SSL_OP_IGNORE_UNEXPECTED_EOF a bare FIN looks like close_notify, but only the FIN makes recv(2) return 0 first.
+  // Our own direction is still sound.
+  if (state_->end) return IoStatus::kTruncated;
+  broken_ = true;
+  return IoStatus::kBroken;
+}
+
+Io TlsStream::handshake() {
+  ERR_clear_error();
+  const int returned = SSL_do_handshake(ssl_.get());
+  if (returned == 1) return {IoStatus::kDone, 0};
+  return {judge(returned), 0};
+}
+
+Io TlsStream::read(std::span<std::byte> into) {
+  if (broken_) return {IoStatus::kBroken, 0};
+  std::size_t filled = 0;
+  while (filled < into.size()) {
+    ERR_clear_error();
+    std::size_t got = 0;
+    const int returned = SSL_read_ex(ssl_.get(), into.data() + filled, into.size() - filled, &got);
+    if (returned != 1) {
+      if (filled > 0) break;  // the same answer comes again at the next read
+      return {judge(returned), 0};
+    }
+    filled += got;
+    if (drained()) break;
+  }
+  return {IoStatus::kDone, filled};
+}
+
+bool TlsStream::drained() const { return state_->drained && SSL_has_pending(ssl_.get()) == 0; }
+
+Io TlsStream::write(std::span<const std::byte> from) {
+  if (broken_) return {IoStatus::kBroken, 0};
+  ERR_clear_error();
+  std::size_t put = 0;
+  const int returned = SSL_write_ex(ssl_.get(), from.data(), from.size(), &put);
+  if (returned != 1) return {judge(returned), 0};
+  return {IoStatus::kDone, put};
+}
+
+Io TlsStream::end_write() {
+  if (!broken_ && !close_notify_sent_) {
+    ERR_clear_error();
+    const int returned = SSL_shutdown(ssl_.get());  // 0: sent, the peer's is still to come; never called again
+    if (returned < 0) {
+      const IoStatus status = judge(returned);
+      if (status == IoStatus::kWantRead || status == IoStatus::kWantWrite) return {IoStatus::kWantWrite, 0};
+      return {status, 0};
+    }
+    close_notify_sent_ = true;
+  }
+  if (::shutdown(fd(), SHUT_WR) != 0) return {net::status_of(errno, IoStatus::kWantWrite), 0};
+  return {IoStatus::kDone, 0};
+}
+
+}  // namespace tlsplice::tls

@@ -1,0 +1,65 @@
+#include "admission.hpp"
+
+#include <fcntl.h>
+
+#include "tlsplice/base/memory.hpp"
+#include "tlsplice/net/socket.hpp"
+
+namespace tlsplice::worker {
+namespace {
+
+base::Fd open_spare() { return base::Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
+
+void reset(base::Fd& connection) {
+  net::reset_on_close(connection.get());
+  connection.reset();
+}
+
+}  // namespace
+
+Admission::Admission(const observe::CounterTable& all, observe::Counters own, base::Log& log, std::uint32_t max_flows)
+    : all_(all), own_(own), log_(log), max_flows_(max_flows), spare_(open_spare()) {}
+
+bool Admission::admit(base::Fd& connection, base::Instant now) {
+  if (all_.sum(&tlsplice_counters::ActiveFlowCount) >= max_flows_) {
+    reset(connection);
+    count(Refusal::kMaxFlows, now);
+    return false;
+  }
+  if (base::memory_is_short() && !base::refill_memory_reserve()) {
+    reset(connection);
+    count(Refusal::kMemory, now);
+    return false;
+  }
+  return true;
+}
+
+bool Admission::refuse_next(int listener, base::Instant now) {
+  spare_.reset();
+  auto accepted = net::accept(listener);
+  if (accepted) reset(accepted->socket);
+  spare_ = open_spare();
+  count(Refusal::kDescriptors, now);
+  return accepted.has_value();
+}
+
+void Admission::count(Refusal reason, base::Instant now) {
+  struct Kind {
+    observe::Counter counter;
+    const char* name;
+    const char* remedy;
+  };
+  static constexpr Kind kKinds[] = {
+      {&tlsplice_counters::RejectedFlowCount_MaxFlows, "max_flows", "raise max_flows if the machine can carry more"},
+      {&tlsplice_counters::RejectedFlowCount_Descriptors, "descriptors", "raise the limit on open files (ulimit -n)"},
+      {&tlsplice_counters::RejectedFlowCount_Memory, "memory", "give the service more memory, or lower max_flows"},
+  };
+  const auto index = static_cast<std::size_t>(reason);
+  own_.add(kKinds[index].counter);
+  if (!said_[index].allow(now)) return;
+  log_.warning("refusing", {{"reason", kKinds[index].name},
+                            {"not_said", said_[index].held_back()},
+                            {"remedy", kKinds[index].remedy}});
+}
+
+}  // namespace tlsplice::worker

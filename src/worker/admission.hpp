@@ -1,0 +1,36 @@
+// Who may come in: the limits on flows, descriptors and memory. Reaching one refuses new connections with a reset, counts
+// them, says so once a second, and ends by itself when there is room again.
+#pragma once
+
+#include "tlsplice/base/clock.hpp"
+#include "tlsplice/base/fd.hpp"
+#include "tlsplice/base/log.hpp"
+#include "tlsplice/observe/counters.hpp"
+
+namespace tlsplice::worker {
+
+enum class Refusal { kMaxFlows, kDescriptors, kMemory };
+
+class Admission {
+ public:
+  Admission(const observe::CounterTable& all, observe::Counters own, base::Log& log, std::uint32_t max_flows);
+
+  /// Whether one more flow fits. Resets and counts the connection if not.
+  bool admit(base::Fd& connection, base::Instant now);
+
+  /// accept(2) had no descriptor: takes one connection from the queue with the spare one and resets it, for otherwise it
+  /// would wait there and the listening socket would stay readable. False when even that did not work.
+  bool refuse_next(int listener, base::Instant now);
+
+  void count(Refusal reason, base::Instant now);
+
+ private:
+  const observe::CounterTable& all_;
+  observe::Counters own_;
+  base::Log& log_;
+  std::uint32_t max_flows_;
+  base::Fd spare_;
+  base::OncePerSecond said_[3];
+};
+
+}  // namespace tlsplice::worker

@@ -1,0 +1,174 @@
+#include "tlsplice/worker/worker.hpp"
+
+#include <sys/eventfd.h>
+#include <sys/signalfd.h>
+#include <unistd.h>
+
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+
+#include "admission.hpp"
+#include "tlsplice/net/socket.hpp"
+#include "tlsplice/uring/ops.hpp"
+
+namespace tlsplice::worker {
+namespace {
+
+using uring::Task;
+
+// Connections taken from one listening socket before the flows have a turn.
+constexpr int kAcceptsPerTurn = 64;
+// After the kernel had no memory for a connection.
+constexpr base::Milliseconds kMemoryPause{50};
+
+class Worker {
+ public:
+  Worker(Setup& setup, uring::Ring& ring, base::Fd signals);
+  base::Result<void> run();
+
+ private:
+  Task<void> serve();
+  Task<void> obey_signals();
+  Task<void> accept_from(Door& door);
+  bool accept_some(Door& door);
+  void admit(net::Accepted accepted, const session::Service& service);
+
+  Setup& setup_;
+  uring::Ring& ring_;
+  base::Fd signals_;
+  uring::Stop stop_control_;
+  uring::Stop stop_accepting_;
+  uring::Stop stop_flows_;
+  uring::Gate all_;
+  uring::Gate accepting_;
+  uring::Gate flows_;
+  relay::Pools pools_;
+  session::Surroundings here_;
+  Admission admission_;
+  bool kernel_short_of_memory_ = false;
+};
+
+Worker::Worker(Setup& setup, uring::Ring& ring, base::Fd signals)
+    : setup_(setup), ring_(ring), signals_(std::move(signals)), all_(ring), accepting_(ring), flows_(ring),
+      here_{.ring = ring,
+            .stop = stop_flows_,
+            .log = setup.log,
+            .counters = setup.counters.worker(setup.index),
+            .pools = pools_,
+            .target_context = setup.target_context,
+            .flow_hash_seed = setup.flow_hash_seed},
+      admission_(setup.counters, here_.counters, setup.log, setup.max_flows) {}
+
+base::Result<void> Worker::run() {
+  uring::spawn(all_, obey_signals());
+  uring::spawn(all_, serve());
+  while (all_.inside() > 0) {
+    if (auto round = ring_.run_once(); !round) return round;
+    here_.counters.set(&tlsplice_counters::DroppedLogLineCount, setup_.log.dropped());
+  }
+  return {};
+}
+
+/// The worker's life: accept until told otherwise, then let the flows end.
+Task<void> Worker::serve() {
+  for (Door& door : setup_.doors) uring::spawn(accepting_, accept_from(door));
+  ::eventfd_write(setup_.ready, 1);
+  co_await accepting_.empty();
+  {
+    const uring::Deadline drain(ring_, stop_flows_, setup_.drain_timeout);
+    co_await flows_.empty();
+  }
+  stop_control_.request();
+}
+
+Task<void> Worker::obey_signals() {
+  for (;;) {
+    if (co_await uring::readable(ring_, stop_control_, signals_.get()) < 0) co_return;
+    signalfd_siginfo signal{};
+    if (::read(signals_.get(), &signal, sizeof signal) != static_cast<ssize_t>(sizeof signal)) continue;
+    stop_accepting_.request();
+    if (signal.ssi_signo == SIGQUIT) stop_flows_.request();
+  }
+}
+
+Task<void> Worker::accept_from(Door& door) {
+  while (!stop_accepting_.requested()) {
+    co_await uring::readable(ring_, stop_accepting_, door.listener.get());
+    accept_some(door);
+    if (kernel_short_of_memory_) co_await uring::Sleep(ring_, stop_accepting_, kMemoryPause);
+    kernel_short_of_memory_ = false;
+  }
+  // The last of the queue: these clients were told that they are connected.
+  while (accept_some(door)) {
+  }
+  door.listener.reset();
+}
+
+/// False when the queue is empty.
+bool Worker::accept_some(Door& door) {
+  for (int i = 0; i < kAcceptsPerTurn; ++i) {
+    auto accepted = net::accept(door.listener.get());
+    if (accepted) {
+      admit(std::move(*accepted), *door.service);
+      continue;
+    }
+    switch (accepted.error()) {
+      case EMFILE:
+      case ENFILE:
+        if (!admission_.refuse_next(door.listener.get(), ring_.now())) return false;
+        break;
+      case ENOMEM:
+      case ENOBUFS:
+        kernel_short_of_memory_ = true;
+        admission_.count(Refusal::kMemory, ring_.now());
+        return false;
+      case EAGAIN:
+        return false;
+      default:
+        break;  // ECONNABORTED and the network errors of accept(2) belong to a connection that is gone already
+    }
+  }
+  return true;
+}
+
+void Worker::admit(net::Accepted accepted, const session::Service& service) {
+  if (!admission_.admit(accepted.socket, ring_.now())) return;
+  uring::spawn(flows_, session::run(here_, service, std::move(accepted.socket), accepted.peer));
+}
+
+base::Result<base::Fd> signal_fd() {
+  sigset_t signals;
+  sigemptyset(&signals);
+  sigaddset(&signals, SIGTERM);
+  sigaddset(&signals, SIGQUIT);
+  base::Fd fd(::signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC));
+  if (!fd) return base::fail(base::Error::system("signalfd", errno));
+  return fd;
+}
+
+int give_up(base::Log& log, const base::Error& error) {
+  log.error("worker_failed", {{"error", error.text()}});
+  return 1;
+}
+
+}  // namespace
+
+int run(Setup setup) {
+  auto ring = uring::Ring::create();
+  if (!ring) return give_up(setup.log, ring.error());
+  auto signals = signal_fd();
+  if (!signals) return give_up(setup.log, signals.error());
+  {
+    Worker worker(setup, **ring, std::move(*signals));
+    if (auto ran = worker.run(); !ran) {
+      // The ring is dead, so nothing in flight can ever complete: leave without tidying up.
+      give_up(setup.log, ran.error());
+      std::_Exit(1);
+    }
+  }
+  TLSPLICE_EXPECT(uring::live_frames() == 0, "a worker ended with coroutine frames alive");
+  return 0;
+}
+
+}  // namespace tlsplice::worker
