@@ -9,9 +9,9 @@
 #include <sys/syscall.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <fstream>
 
 namespace tlsplice::master {
 namespace {
@@ -79,10 +79,11 @@ Result<std::optional<Identity>> identity_of(const std::string& user) {
 std::uint64_t raise_descriptor_limit(std::uint64_t wanted) {
   rlimit limit{};
   if (::getrlimit(RLIMIT_NOFILE, &limit) != 0) return 0;
-  std::uint64_t most = limit.rlim_max;
-  if (::geteuid() == 0) std::ifstream("/proc/sys/fs/nr_open") >> most;
-  const rlimit raised{.rlim_cur = std::min(wanted, most), .rlim_max = std::max<rlim_t>(limit.rlim_max, std::min(wanted, most))};
-  if (raised.rlim_cur > limit.rlim_cur && ::setrlimit(RLIMIT_NOFILE, &raised) == 0) return raised.rlim_cur;
+  // Beyond the hard limit needs CAP_SYS_RESOURCE, which even root may lack in a container.
+  for (const rlim_t hard : {std::max<rlim_t>(wanted, limit.rlim_max), limit.rlim_max}) {
+    const rlimit raised{.rlim_cur = std::clamp<rlim_t>(wanted, limit.rlim_cur, hard), .rlim_max = hard};
+    if (::setrlimit(RLIMIT_NOFILE, &raised) == 0) return raised.rlim_cur;
+  }
   return limit.rlim_cur;
 }
 

@@ -135,8 +135,8 @@ uring::Task<void> Flow::pass_end_on(Way& way, Way& opposite) {
 
 /// Nobody reads from the source any more: only an error there is of interest, until the opposite direction ends.
 uring::Task<void> Flow::watch(Way& way) {
-  const int events = co_await uring::failed(ring_, stop_, way.direction.from().fd());
-  if (events > 0 && !finish_) finish(Finish::kReset, way.source);
+  const int events = co_await uring::Failure(ring_, stop_, way.direction.from().fd());
+  if (events >= 0 && !finish_) finish(Finish::kReset, way.source);
 }
 
 /// The first cause is the one that counts.

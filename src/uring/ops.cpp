@@ -25,7 +25,19 @@ void Poll::await_suspend(std::coroutine_handle<> waiter) {
 
 Poll readable(Ring& ring, Stop& stop, int fd) { return {ring, stop, fd, POLLIN}; }
 Poll writable(Ring& ring, Stop& stop, int fd) { return {ring, stop, fd, POLLOUT}; }
-Poll failed(Ring& ring, Stop& stop, int fd) { return {ring, stop, fd, 0}; }
+
+bool Failure::await_ready() {
+  if (stopped()) answer(-ECANCELED);
+  return stopped();
+}
+
+void Failure::await_suspend(std::coroutine_handle<> waiter) {
+  io_uring_sqe* entry = next_entry(ring());
+  io_uring_prep_poll_multishot(entry, fd_, POLLERR | POLLHUP);
+  start(waiter, entry);
+}
+
+bool Failure::satisfied_by(int result) const { return result < 0 || (result & (POLLERR | POLLHUP)) != 0; }
 
 bool Connect::await_ready() {
   if (stopped()) answer(-ECANCELED);

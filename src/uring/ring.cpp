@@ -52,6 +52,7 @@ Op::~Op() { TLSPLICE_EXPECT(!in_flight_, "a coroutine frame was destroyed with a
 void Op::start(std::coroutine_handle<> waiter, io_uring_sqe* entry) {
   waiter_ = waiter;
   in_flight_ = true;
+  answered_ = false;
   io_uring_sqe_set_data(entry, this);
   ++ring_.in_flight_;
   stop_.waiting_.push_back(*this);
@@ -59,10 +60,17 @@ void Op::start(std::coroutine_handle<> waiter, io_uring_sqe* entry) {
 
 void Op::stop() { ring_.cancel(*this); }
 
-void Op::complete(int result) {
+/// With `more` the kernel goes on holding our address: the answer is kept, and the last completion awaited.
+void Op::complete(int result, bool more) {
+  const bool satisfied = satisfied_by(result);
+  if (!answered_ && (satisfied || !more)) {
+    result_ = result;
+    answered_ = satisfied;
+    if (more) ring_.cancel(*this);
+  }
+  if (more) return;
   unlink();
   in_flight_ = false;
-  result_ = result;
   --ring_.in_flight_;
   ring_.ready_.push_back(waiter_);
 }
@@ -156,7 +164,7 @@ void Ring::collect() {
   unsigned count = 0;
   io_uring_for_each_cqe(ring_.get(), head, cqe) {
     ++count;
-    if (cqe->user_data != kNobody) reinterpret_cast<Op*>(cqe->user_data)->complete(cqe->res);
+    if (cqe->user_data != kNobody) reinterpret_cast<Op*>(cqe->user_data)->complete(cqe->res, (cqe->flags & IORING_CQE_F_MORE) != 0);
   }
   io_uring_cq_advance(ring_.get(), count);
 }

@@ -27,11 +27,25 @@ class [[nodiscard]] Poll final : private Op {
   unsigned events_;
 };
 
-/// Data, an end or an error can be read. POLLRDHUP is not asked for: it would report a half-close again and again.
+/// Data, an end or an error can be read.
 Poll readable(Ring& ring, Stop& stop, int fd);
 Poll writable(Ring& ring, Stop& stop, int fd);
-/// Only an error or a full hang-up: for a side whose data is not wanted (any more).
-Poll failed(Ring& ring, Stop& stop, int fd);
+
+/// Waits for an error or a full hang-up on a socket whose peer may have ended its direction already; yields the events.
+/// The ring's poll always reports POLLRDHUP (IO_POLL_UNMASK in the kernel's io_uring/poll.c), which such a socket shows
+/// for ever: so this is one multishot poll, which reports a state only when it is entered, and RDHUP is passed over.
+class [[nodiscard]] Failure final : private Op {
+ public:
+  Failure(Ring& ring, Stop& stop, int fd) : Op(ring, stop), fd_(fd) {}
+  bool await_ready();
+  void await_suspend(std::coroutine_handle<> waiter);
+  int await_resume() const { return result(); }
+
+ private:
+  bool satisfied_by(int result) const override;
+
+  int fd_;
+};
 
 /// connect(2) on a non-blocking socket; yields 0 or the negative errno.
 class [[nodiscard]] Connect final : private Op {

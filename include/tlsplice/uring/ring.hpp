@@ -67,17 +67,20 @@ class Op : private Stoppable {
   void start(std::coroutine_handle<> waiter, io_uring_sqe* entry);
   int result() const { return result_; }
   void answer(int result) { result_ = result; }
+  /// Of an operation that answers more than once: whether this answer is the one that was waited for.
+  virtual bool satisfied_by(int /*result*/) const { return true; }
 
  private:
   friend class Ring;
   void stop() override;
-  void complete(int result);
+  void complete(int result, bool more);
 
   Ring& ring_;
   Stop& stop_;
   std::coroutine_handle<> waiter_;
   int result_ = 0;
   bool in_flight_ = false;
+  bool answered_ = false;
 };
 
 /// A moment at which the ring calls fire(). Kept in a heap of pointers: arming and disarming are O(log n), no syscall.

@@ -1,0 +1,41 @@
+// tlsplice run: reads, checks and prepares everything before anything starts; then the master serves.
+#include <unistd.h>
+
+#include <cstdio>
+
+#include "mistakes.hpp"
+#include "tlsplice/master/master.hpp"
+#include "tlsplice/master/prepare.hpp"
+#include "verbs.hpp"
+
+namespace tlsplice::cli {
+
+int run(const std::filesystem::path& file) {
+  tls::use_memory_reserve();
+  const auto config = policy::read_config(file);
+  if (!config) {
+    print_mistakes(file, config.error());
+    return 1;
+  }
+  const auto prepared = master::prepare(*config);
+  if (!prepared) {
+    print_mistakes(file, prepared.error());
+    return 1;
+  }
+  base::Log log(STDERR_FILENO, config->log.level, config->log.format);
+  for (const master::Prepared::Listener& listener : prepared->listeners) {
+    if (!listener.context) continue;
+    const tls::Offer& offer = listener.context->offer();
+    for (const std::string& warning : offer.warnings) {
+      log.warning("certificate", {{"listener", listener.service.name}, {"what", warning}});
+    }
+    for (const tls::Missing& missing : offer.missing) {
+      if (!missing.library) continue;
+      log.warning("not_offered",
+                  {{"listener", listener.service.name}, {"what", missing.name}, {"why", missing.why}});
+    }
+  }
+  return master::run(*config, *prepared, log);
+}
+
+}  // namespace tlsplice::cli
