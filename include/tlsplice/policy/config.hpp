@@ -1,5 +1,6 @@
-// The configuration as plain values: they copy, compare, and need no process. Filled by read_config (TOML), checked as a
-// whole before anything starts, immutable afterwards. Names follow the load balancer's (spec: tls-listener, nlb-facts).
+// The configuration as plain values: they copy, compare, and need no process. Filled by read_config (TOML),
+// checked as a whole before anything starts, immutable afterwards. Names follow the load balancer's (spec:
+// tls-listener, nlb-facts).
 #pragma once
 
 #include <cstdint>
@@ -44,13 +45,15 @@ const char* to_string(Protocol protocol);  // "TCP", "TLS"
 
 struct TargetGroup {
   std::string name;
-  Protocol protocol = Protocol::kTcp;  // kTls: re-encrypted under kDefaultSslPolicy, certificate not validated
-  std::vector<HostPort> targets;       // at least one
+  Protocol protocol =
+      Protocol::kTcp;             // kTls: re-encrypted under kDefaultSslPolicy, certificate not validated
+  std::vector<HostPort> targets;  // at least one
   Milliseconds connect_timeout = kDefaultConnectTimeout;
   Place place;
 };
 
-/// Which keys a certificate may have. kDocument: RSA up to 2048 bits, no EC keys, as the load balancer had it.
+/// Which keys a certificate may have. kDocument: RSA up to 2048 bits, no EC keys, as the load balancer had
+/// it.
 enum class CertificateKeys : std::uint8_t { kDocument, kAny };
 
 struct Certificate {
@@ -85,7 +88,7 @@ struct LogSettings {
 struct Config {
   std::filesystem::path file;
   std::uint32_t workers = 0;  // 0: one per CPU
-  std::string user;           // workers run as this user; empty: "nobody" when started by root, else unchanged
+  std::string user;  // workers run as this user; empty: "nobody" when started by root, else unchanged
   std::uint32_t max_flows = kDefaultMaxFlows;  // over all workers
   Milliseconds drain_timeout = kDefaultDrainTimeout;
   LogSettings log;
@@ -99,16 +102,17 @@ struct Config {
 /// One mistake, for people: "quickstart.toml:12:1: listener.ssl_polcy: unknown key, did you mean ssl_policy?"
 struct Mistake {
   Place place;
-  std::string key;   // dotted path, e.g. "listener[0].certificate.chain"; empty when none applies
+  std::string key;   // dotted path, e.g. "listener.certificate.chain"; empty when none applies
   std::string what;  // what is wrong, what would be right
 };
 std::string to_string(const std::filesystem::path& file, const Mistake& mistake);
 
-/// Reads and checks the whole file. On failure: every mistake found, in the order of the file. Relative certificate
-/// paths are resolved against the folder of the file; nothing but the file itself is opened.
+/// Reads and checks the whole file. On failure: every mistake found, in the order of the file. Relative
+/// certificate paths are resolved against the folder of the file; nothing but the file itself is opened.
 std::expected<Config, std::vector<Mistake>> read_config(const std::filesystem::path& file);
 
 /// The same from text; `file` is used for paths and messages only. What the fuzzer and the tests call.
-std::expected<Config, std::vector<Mistake>> parse_config(std::string_view text, const std::filesystem::path& file);
+std::expected<Config, std::vector<Mistake>> parse_config(std::string_view text,
+                                                         const std::filesystem::path& file);
 
 }  // namespace tlsplice::policy

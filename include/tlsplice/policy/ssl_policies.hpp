@@ -1,5 +1,5 @@
-// The load balancer's predefined security policies as data: protocols, cipher suites in server order, groups. The table
-// is src/policy/ssl_policies.toml, carried inside the program; nothing here knows OpenSSL.
+// The load balancer's predefined security policies as data: protocols, cipher suites in server order, groups.
+// The table is src/policy/ssl_policies.toml, carried inside the program; nothing here knows OpenSSL.
 #pragma once
 
 #include <cstdint>
@@ -19,11 +19,14 @@ const char* to_string(TlsVersion version);
 struct SslPolicy {
   std::string name;
   std::vector<TlsVersion> protocols;  // low to high, without gaps
-  std::vector<std::string> ciphers;   // OpenSSL names in server preference; index 0 is Priority 1; TLS 1.3 suites first
-  std::vector<std::string> groups;    // OpenSSL names in preference, post-quantum hybrids first where the policy has them
+  std::vector<std::string>
+      ciphers;  // OpenSSL names in server preference; index 0 is Priority 1; TLS 1.3 suites first
+  std::vector<std::string>
+      groups;  // OpenSSL names in preference, post-quantum hybrids first where the policy has them
 };
 
-/// All of them, in the order of the data file: the seven of the document first. Parsed once, at the first call.
+/// All of them, in the order of the data file: the seven of the document first. Parsed once, at the first
+/// call.
 std::span<const SslPolicy> ssl_policies();
 
 /// The policy of exactly that name, or null.

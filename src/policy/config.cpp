@@ -1,0 +1,109 @@
+// From a file to a Config or to all its mistakes. The order here is the order of work: bytes, TOML, tables,
+// and at last the mistakes sorted into the order of the file.
+#include "tlsplice/policy/config.hpp"
+
+#include <fcntl.h>
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <tuple>
+#include <vector>
+
+#include "sections.hpp"
+#include "tlsplice/base/fd.hpp"
+
+namespace tlsplice::policy {
+namespace {
+
+// Thousands of targets fit in a tenth of it; a larger file is not a configuration but a mistaken argument.
+constexpr std::size_t kFileMax = 1 << 20;
+
+base::Result<std::string> read_file(const std::filesystem::path& file);
+std::unexpected<std::vector<Mistake>> only(std::string what);
+
+}  // namespace
+
+std::expected<Config, std::vector<Mistake>> read_config(const std::filesystem::path& file) {
+  const auto text = read_file(file);
+  if (!text) return only(text.error().text());
+  return parse_config(*text, file);
+}
+
+std::expected<Config, std::vector<Mistake>> parse_config(std::string_view text,
+                                                         const std::filesystem::path& file) {
+  if (text.size() > kFileMax) return only("larger than 1 MiB, which no configuration is");
+  const auto document = parse_toml(text);
+  if (!document) return std::unexpected(std::vector{document.error()});
+
+  std::vector<Mistake> mistakes;
+  Config config;
+  config.file = file;
+  TableReader root(*document, "", mistakes);
+  read_top(root, config);
+  read_log(root, config.log);
+  Seen seen;
+  for (TableReader& table : root.tables("target_group")) {
+    config.target_groups.push_back(read_target_group(table, seen));
+  }
+  for (TableReader& table : root.tables("listener")) {
+    config.listeners.push_back(read_listener(table, file.parent_path(), seen));
+  }
+  if (!root.has("listener"))
+    mistakes.push_back({{}, "listener", "missing, expected at least one [[listener]]"});
+  root.finish();
+
+  if (mistakes.empty()) return config;
+  std::ranges::sort(mistakes, {}, [](const Mistake& mistake) {
+    return std::tuple(mistake.place.line, mistake.place.column, std::string_view(mistake.key));
+  });
+  return std::unexpected(std::move(mistakes));
+}
+
+const TargetGroup* Config::target_group(std::string_view name) const {
+  const auto found = std::ranges::find(target_groups, name, &TargetGroup::name);
+  return found == target_groups.end() ? nullptr : &*found;
+}
+
+std::string to_string(const HostPort& address) {
+  const bool v6 = address.host.find(':') != std::string::npos;
+  return v6 ? fmt::format("[{}]:{}", address.host, address.port)
+            : fmt::format("{}:{}", address.host, address.port);
+}
+
+const char* to_string(Protocol protocol) {
+  return protocol == Protocol::kTls ? "TLS" : "TCP";
+}
+
+std::string to_string(const std::filesystem::path& file, const Mistake& mistake) {
+  std::string out = file.string();
+  if (mistake.place.line != 0) out += fmt::format(":{}:{}", mistake.place.line, mistake.place.column);
+  if (!mistake.key.empty()) out += ": " + mistake.key;
+  return out + ": " + mistake.what;
+}
+
+namespace {
+
+// Pipes are welcome (a generated file as "/dev/fd/3"), so the size is known only by reading.
+base::Result<std::string> read_file(const std::filesystem::path& file) {
+  const base::Fd fd(open(file.c_str(), O_RDONLY | O_CLOEXEC));
+  if (!fd) return base::fail(base::Error::system("cannot open", errno));
+  std::string text;
+  char chunk[16'384];
+  while (text.size() <= kFileMax) {
+    const ssize_t got = read(fd.get(), chunk, sizeof chunk);
+    if (got == 0) break;
+    if (got < 0 && errno == EINTR) continue;
+    if (got < 0) return base::fail(base::Error::system("cannot read", errno));
+    text.append(chunk, static_cast<std::size_t>(got));
+  }
+  return text;
+}
+
+std::unexpected<std::vector<Mistake>> only(std::string what) {
+  return std::unexpected(std::vector<Mistake>{{{}, "", std::move(what)}});
+}
+
+}  // namespace
+}  // namespace tlsplice::policy

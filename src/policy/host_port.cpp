@@ -1,0 +1,83 @@
+// Addresses as text, checked and spelled canonically by the C library's inet_pton and inet_ntop. Each way to
+// write one wrongly has a sentence of its own, because "invalid address" is what people search the web for.
+#include "host_port.hpp"
+
+#include <arpa/inet.h>
+#include <fmt/format.h>
+
+#include <algorithm>
+#include <array>
+#include <charconv>
+#include <optional>
+
+#include "words.hpp"
+
+namespace tlsplice::policy {
+namespace {
+
+constexpr std::string_view kExample = R"(expected an IP address and a port such as "192.0.2.1:443")";
+constexpr std::string_view kExample6 = R"(expected one such as "[2001:db8::1]:443")";
+
+std::optional<std::string> canonical(int family, std::string_view host);
+std::expected<std::uint16_t, std::string> parse_port(std::string_view text);
+std::unexpected<std::string> no_address(std::string_view text, std::string_view host, bool bracketed);
+
+}  // namespace
+
+std::expected<HostPort, std::string> parse_host_port(std::string_view text) {
+  const bool bracketed = text.starts_with('[');
+  if (!bracketed && std::ranges::count(text, ':') > 1) {
+    return std::unexpected(
+        fmt::format(R"({}: an IPv6 address stands in brackets, expected one such as "[2001:db8::1]:443")",
+                    in_quotes(text)));
+  }
+  const std::size_t end = bracketed ? text.find(']') : std::min(text.find(':'), text.size());
+  if (end == text.npos)
+    return std::unexpected(fmt::format("{} has no closing bracket, {}", in_quotes(text), kExample6));
+  const std::string_view host = bracketed ? text.substr(1, end - 1) : text.substr(0, end);
+  const std::string_view rest = text.substr(bracketed ? end + 1 : end);
+
+  const auto address = canonical(bracketed ? AF_INET6 : AF_INET, host);
+  if (!address) return no_address(text, host, bracketed);
+  if (!rest.starts_with(':')) {
+    return std::unexpected(fmt::format("{} has no port, {}", in_quotes(text), kExample));
+  }
+  const auto port = parse_port(rest.substr(1));
+  if (!port) return std::unexpected(fmt::format("{}: {}", in_quotes(text), port.error()));
+  return HostPort{*address, *port};
+}
+
+bool is_wildcard(const HostPort& address) {
+  return address.host == "0.0.0.0" || address.host == "::";
+}
+
+namespace {
+
+std::optional<std::string> canonical(int family, std::string_view host) {
+  std::array<unsigned char, sizeof(in6_addr)> binary{};
+  std::array<char, INET6_ADDRSTRLEN> out{};
+  if (host.find('\0') != host.npos) return std::nullopt;  // the C library would see a shorter address
+  if (inet_pton(family, std::string(host).c_str(), binary.data()) != 1) return std::nullopt;
+  if (inet_ntop(family, binary.data(), out.data(), out.size()) == nullptr) return std::nullopt;
+  return std::string(out.data());
+}
+
+std::expected<std::uint16_t, std::string> parse_port(std::string_view text) {
+  std::uint16_t port = 0;
+  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), port);
+  const bool whole = end == text.data() + text.size();
+  if (fault == std::errc{} && whole && port != 0) return port;
+  return std::unexpected(fmt::format("{} is no port, expected 1 to 65535", in_quotes(text)));
+}
+
+std::unexpected<std::string> no_address(std::string_view text, std::string_view host, bool bracketed) {
+  if (host.empty())
+    return std::unexpected(fmt::format("{} has no IP address, {}", in_quotes(text), kExample));
+  if (bracketed)
+    return std::unexpected(fmt::format("{} is not an IPv6 address, {}", in_quotes(host), kExample6));
+  return std::unexpected(
+      fmt::format("{} is not an IP address and names are not resolved, {}", in_quotes(host), kExample));
+}
+
+}  // namespace
+}  // namespace tlsplice::policy

@@ -1,0 +1,20 @@
+// Reading "192.0.2.1:443" and "[2001:db8::1]:443". Names are not resolved: a proxy whose targets hang on a
+// resolver at start-up fails when it is needed most.
+#pragma once
+
+#include <expected>
+#include <string>
+#include <string_view>
+
+#include "tlsplice/policy/config.hpp"
+
+namespace tlsplice::policy {
+
+/// The address in its canonical spelling, so that equal addresses compare equal, or a sentence saying what is
+/// wrong.
+std::expected<HostPort, std::string> parse_host_port(std::string_view text);
+
+/// True for 0.0.0.0 and ::, which stand for every address of the host.
+bool is_wildcard(const HostPort& address);
+
+}  // namespace tlsplice::policy

@@ -1,0 +1,184 @@
+// One [[listener]]: what it listens on, what it presents, where it forwards. Keys that belong to TLS are
+// refused on a TCP listener, as the load balancer's API refuses them: ignoring them would leave people
+// believing they are in force.
+#include <fmt/format.h>
+
+#include <string>
+#include <vector>
+
+#include "host_port.hpp"
+#include "sections.hpp"
+#include "tlsplice/policy/ssl_policies.hpp"
+#include "words.hpp"
+
+namespace tlsplice::policy {
+namespace {
+
+constexpr Milliseconds kHandshakeTimeoutMin{1};
+constexpr Milliseconds kHandshakeTimeoutMax{3'600'000};
+// The load balancer allows 60 s to 6000 s; the lower end is ours, for tests and for hosts that want it.
+constexpr Milliseconds kIdleTimeoutMin{1'000};
+constexpr Milliseconds kIdleTimeoutMax{6'000'000};
+
+constexpr const char* kCertificateExample = R"({ chain = "web.pem", key = "web.key" })";
+constexpr const char* kActionExample = R"({ forward = "app" })";
+
+HostPort read_address(TableReader& table, Seen& seen);
+void read_tls(TableReader& table, const std::filesystem::path& folder, Listener& listener);
+Certificate read_certificate(TableReader& table, const std::filesystem::path& folder);
+std::filesystem::path read_path(TableReader& table, std::string_view key,
+                                const std::filesystem::path& folder);
+void refuse_tls(TableReader& table);
+std::string read_forward(TableReader& table, const Seen& seen);
+void read_tcp(TableReader& table, Listener& listener);
+void read_on_truncation(TableReader& table, std::optional<Protocol> protocol, const Seen& seen,
+                        Listener& listener);
+
+}  // namespace
+
+Listener read_listener(TableReader table, const std::filesystem::path& folder, Seen& seen) {
+  Listener listener;
+  listener.place = table.place();
+  listener.name = read_name(table, "web", seen.listener_lines);
+  const auto protocol =
+      table.choice<Protocol>("protocol", {{"TLS", Protocol::kTls}, {"TCP", Protocol::kTcp}});
+  table.require("protocol", R"("TLS" or "TCP")");
+  listener.protocol = protocol.value_or(listener.protocol);
+  listener.address = read_address(table, seen);
+  if (protocol == Protocol::kTcp) {
+    refuse_tls(table);
+  } else {
+    if (protocol == Protocol::kTls) table.require("certificate", kCertificateExample);
+    read_tls(table, folder, listener);
+  }
+  listener.forward = read_forward(table, seen);
+  read_tcp(table, listener);
+  read_on_truncation(table, protocol, seen, listener);
+  table.finish();
+  return listener;
+}
+
+namespace {
+
+HostPort read_address(TableReader& table, Seen& seen) {
+  if (!table.require("address", R"(one such as "0.0.0.0:443")")) return {};
+  const auto text = table.text("address");
+  if (!text) return {};
+  const auto address = parse_host_port(text->value);
+  if (!address) {
+    table.wrong("address", address.error());
+    return {};
+  }
+  const auto [entry, fresh] = seen.address_lines.emplace(to_string(*address), text->place.line);
+  if (!fresh) {
+    table.wrong("address",
+                fmt::format("{} is taken by the listener of line {}, expected another address or port",
+                            in_quotes(text->value), entry->second));
+  }
+  return *address;
+}
+
+void read_tls(TableReader& table, const std::filesystem::path& folder, Listener& listener) {
+  listener.certificate = read_certificate(table, folder);
+  listener.certificate_keys =
+      table
+          .choice<CertificateKeys>("certificate_keys",
+                                   {{"rsa-2048", CertificateKeys::kDocument}, {"any", CertificateKeys::kAny}})
+          .value_or(listener.certificate_keys);
+  listener.handshake_timeout = table.duration("handshake_timeout", kHandshakeTimeoutMin, kHandshakeTimeoutMax)
+                                   .value_or(listener.handshake_timeout);
+  auto name = table.text("ssl_policy");
+  if (!name) return;
+  listener.ssl_policy_place = name->place;
+  if (find_ssl_policy(name->value) == nullptr) {
+    const std::string_view near = nearest_ssl_policy(name->value);
+    table.wrong("ssl_policy", near.empty()
+                                  ? fmt::format("{} is no security policy, expected one that \"tlsplice "
+                                                "describe-ssl-policies\" prints",
+                                                in_quotes(name->value))
+                                  : fmt::format("{} is no security policy, did you mean {}?",
+                                                in_quotes(name->value), in_quotes(near)));
+  }
+  listener.ssl_policy = std::move(name->value);
+}
+
+Certificate read_certificate(TableReader& table, const std::filesystem::path& folder) {
+  if (table.has_list("certificate")) {
+    table.wrong("certificate",
+                fmt::format("a TLS listener has exactly one certificate, expected {}, not a list",
+                            kCertificateExample));
+    return {};
+  }
+  auto pair = table.table("certificate", kCertificateExample);
+  if (!pair) return {};
+  Certificate certificate;
+  certificate.place = pair->place();
+  certificate.chain = read_path(*pair, "chain", folder);
+  certificate.key = read_path(*pair, "key", folder);
+  pair->finish();
+  return certificate;
+}
+
+std::filesystem::path read_path(TableReader& table, std::string_view key,
+                                const std::filesystem::path& folder) {
+  if (!table.require(key, "the path of a PEM file")) return {};
+  const auto text = table.text(key);
+  if (!text) return {};
+  // A NUL would end the path early wherever it meets the kernel: what is opened would not be what is written.
+  if (text->value.empty() || text->value.find('\0') != std::string::npos) {
+    table.wrong(key, in_quotes(text->value) + " is no path, expected that of a PEM file");
+    return {};
+  }
+  return folder / text->value;
+}
+
+void refuse_tls(TableReader& table) {
+  for (const std::string_view key : {"certificate", "certificate_keys", "ssl_policy", "handshake_timeout"}) {
+    if (table.has(key)) table.wrong(key, R"(only for TLS listeners; remove it or set protocol = "TLS")");
+  }
+}
+
+std::string read_forward(TableReader& table, const Seen& seen) {
+  if (!table.require("default_action", kActionExample)) return {};
+  auto action = table.table("default_action", kActionExample);
+  if (!action) return {};
+  action->require("forward", "the name of a target group");
+  auto name = action->text("forward");
+  action->finish();
+  if (!name) return {};
+  if (!seen.groups.contains(name->value)) {
+    std::vector<std::string_view> names;
+    for (const auto& group : seen.groups) names.push_back(group.first);
+    const std::string_view near = nearest(name->value, names);
+    action->wrong("forward", near.empty()
+                                 ? fmt::format("no [[target_group]] is named {}", in_quotes(name->value))
+                                 : fmt::format("no [[target_group]] is named {}, did you mean {}?",
+                                               in_quotes(name->value), in_quotes(near)));
+  }
+  return std::move(name->value);
+}
+
+void read_tcp(TableReader& table, Listener& listener) {
+  auto tcp = table.table("tcp", R"({ idle_timeout = "350s" })");
+  if (!tcp) return;
+  listener.idle_timeout =
+      tcp->duration("idle_timeout", kIdleTimeoutMin, kIdleTimeoutMax).value_or(listener.idle_timeout);
+  tcp->finish();
+}
+
+// It is about a TLS peer, which a TCP listener has only if its targets speak TLS.
+void read_on_truncation(TableReader& table, std::optional<Protocol> protocol, const Seen& seen,
+                        Listener& listener) {
+  const auto choice = table.choice<OnTruncation>(
+      "on_truncation", {{"reset", OnTruncation::kReset}, {"fin", OnTruncation::kFin}});
+  listener.on_truncation = choice.value_or(listener.on_truncation);
+  const auto group = seen.groups.find(listener.forward);
+  const bool plain =
+      protocol == Protocol::kTcp && group != seen.groups.end() && group->second == Protocol::kTcp;
+  if (choice && plain) {
+    table.wrong("on_truncation", "only where the listener or its target group is TLS; remove it");
+  }
+}
+
+}  // namespace
+}  // namespace tlsplice::policy

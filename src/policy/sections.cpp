@@ -1,0 +1,143 @@
+// The top of the configuration, [log] and the target groups, with the limits of their values; listeners have
+// a file of their own. A value that is wrong leaves the default in its place and a Mistake behind.
+#include "sections.hpp"
+
+#include <fmt/format.h>
+
+#include <algorithm>
+
+#include "host_port.hpp"
+#include "words.hpp"
+
+namespace tlsplice::policy {
+namespace {
+
+// A worker is a process with a ring and a listening socket per listener; more than one a CPU gains nothing,
+// and no machine we know of has more CPUs.
+constexpr std::int64_t kWorkersMax = 1024;
+// Ten million flows are twenty million descriptors, some 20 GiB of kernel socket memory before the first
+// byte.
+constexpr std::int64_t kMaxFlowsMax = 10'000'000;
+constexpr std::size_t kNameMax = 32;  // the load balancer's limit
+constexpr std::size_t kUserMax = 32;  // useradd(8): LOGIN_NAME_MAX of Linux is far larger, user names are not
+constexpr Milliseconds kConnectTimeoutMin{1};
+constexpr Milliseconds kConnectTimeoutMax{3'600'000};
+constexpr Milliseconds kDrainTimeoutMax{24 * 3'600'000};  // 0 is allowed: cut at once
+
+constexpr const char* kTargetsExample = R"(["192.0.2.1:8080", "[2001:db8::1]:8080"])";
+
+std::vector<HostPort> read_targets(TableReader& table);
+bool is_name(std::string_view name);
+bool is_user(std::string_view user);
+
+}  // namespace
+
+void read_top(TableReader& file, Config& config) {
+  if (const auto workers = file.integer("workers", 1, kWorkersMax)) {
+    config.workers = static_cast<std::uint32_t>(*workers);
+  }
+  if (auto user = file.text("user")) {
+    if (!is_user(user->value))
+      file.wrong("user", in_quotes(user->value) + " is no user name, expected one such as \"nobody\"");
+    config.user = std::move(user->value);
+  }
+  if (const auto flows = file.integer("max_flows", 1, kMaxFlowsMax)) {
+    config.max_flows = static_cast<std::uint32_t>(*flows);
+  }
+  config.drain_timeout =
+      file.duration("drain_timeout", Milliseconds{0}, kDrainTimeoutMax).value_or(config.drain_timeout);
+}
+
+void read_log(TableReader& file, LogSettings& log) {
+  auto table = file.table("log", R"(a table headed [log])");
+  if (!table) return;
+  using base::LogFormat;
+  using base::LogLevel;
+  log.level = table
+                  ->choice<LogLevel>("level", {{"error", LogLevel::kError},
+                                               {"warning", LogLevel::kWarning},
+                                               {"info", LogLevel::kInfo},
+                                               {"debug", LogLevel::kDebug}})
+                  .value_or(log.level);
+  log.format =
+      table->choice<LogFormat>("format", {{"logfmt", LogFormat::kLogfmt}, {"json", LogFormat::kJson}})
+          .value_or(log.format);
+  table->finish();
+}
+
+TargetGroup read_target_group(TableReader table, Seen& seen) {
+  TargetGroup group;
+  group.place = table.place();
+  group.name = read_name(table, "app", seen.group_lines);
+  const auto protocol =
+      table.choice<Protocol>("protocol", {{"TCP", Protocol::kTcp}, {"TLS", Protocol::kTls}});
+  table.require("protocol", R"("TCP" or "TLS")");
+  group.protocol = protocol.value_or(group.protocol);
+  if (!group.name.empty()) seen.groups.emplace(group.name, protocol);
+  group.targets = read_targets(table);
+  group.connect_timeout = table.duration("connect_timeout", kConnectTimeoutMin, kConnectTimeoutMax)
+                              .value_or(group.connect_timeout);
+  table.finish();
+  return group;
+}
+
+std::string read_name(TableReader& table, std::string_view example,
+                      std::map<std::string, std::uint32_t, std::less<>>& lines) {
+  if (!table.require("name", fmt::format("one such as {}", in_quotes(example)))) return {};
+  auto name = table.text("name");
+  if (!name) return {};
+  if (!is_name(name->value)) {
+    table.wrong("name",
+                in_quotes(name->value) +
+                    " is no name, expected 1 to 32 letters, digits and hyphens, no hyphen at either end");
+    return {};
+  }
+  const auto [entry, fresh] = lines.emplace(name->value, name->place.line);
+  if (!fresh) {
+    table.wrong("name", fmt::format("{} is taken by line {}, expected another name", in_quotes(name->value),
+                                    entry->second));
+  }
+  return std::move(name->value);
+}
+
+namespace {
+
+std::vector<HostPort> read_targets(TableReader& table) {
+  std::vector<HostPort> out;
+  if (!table.require("targets", kTargetsExample)) return out;
+  std::map<std::string, Place> places;
+  for (const Text& target : table.texts("targets", kTargetsExample)) {
+    const auto address = parse_host_port(target.value);
+    if (!address) {
+      table.wrong_at(target.place, "targets", address.error());
+    } else if (is_wildcard(*address)) {
+      table.wrong_at(target.place, "targets",
+                     in_quotes(target.value) + " stands for every address, expected that of one target");
+    } else if (const auto [entry, fresh] = places.emplace(to_string(*address), target.place); !fresh) {
+      const Place first = entry->second;
+      table.wrong_at(target.place, "targets",
+                     fmt::format("{} is in the list already, at {}:{}; expected each target once",
+                                 in_quotes(target.value), first.line, first.column));
+    } else {
+      out.push_back(*address);
+    }
+  }
+  return out;
+}
+
+bool is_name(std::string_view name) {
+  const auto letter_or_digit = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+  };
+  if (name.empty() || name.size() > kNameMax || name.starts_with('-') || name.ends_with('-')) return false;
+  return std::ranges::all_of(name, [&](char c) { return letter_or_digit(c) || c == '-'; });
+}
+
+// Whether there is such a user is known when the workers start; here only what can never be one is refused.
+bool is_user(std::string_view user) {
+  if (user.empty() || user.size() > kUserMax) return false;
+  return std::ranges::all_of(user, [](char c) { return c > ' ' && c < 0x7f && c != ':' && c != '/'; });
+}
+
+}  // namespace
+}  // namespace tlsplice::policy

@@ -1,0 +1,34 @@
+// The tables of the configuration, one function each. Groups are read before listeners whatever their order
+// in the file, because a listener names a group; mistakes are sorted by their place at the end.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <map>
+#include <optional>
+#include <string>
+
+#include "table_reader.hpp"
+
+namespace tlsplice::policy {
+
+/// What later tables must know about earlier ones, kept also for those that have mistakes: a group with a
+/// wrong target is still there to be named, and one mistake does not become two.
+struct Seen {
+  std::map<std::string, std::optional<Protocol>, std::less<>> groups;  // nullopt: its protocol is a mistake
+  std::map<std::string, std::uint32_t, std::less<>> group_lines;
+  std::map<std::string, std::uint32_t, std::less<>> listener_lines;
+  std::map<std::string, std::uint32_t, std::less<>> address_lines;
+};
+
+void read_top(TableReader& file, Config& config);
+void read_log(TableReader& file, LogSettings& log);
+TargetGroup read_target_group(TableReader table, Seen& seen);
+/// `folder` is where relative certificate paths begin.
+Listener read_listener(TableReader table, const std::filesystem::path& folder, Seen& seen);
+
+/// The name of a group or listener, checked and entered in `lines`; empty when missing or wrong.
+std::string read_name(TableReader& table, std::string_view example,
+                      std::map<std::string, std::uint32_t, std::less<>>& lines);
+
+}  // namespace tlsplice::policy
