@@ -1,0 +1,98 @@
+// The command line: a table of verbs, one line of help each. CLI11 stays in this file, and so do the exit
+// statuses of a command line that was not understood; everything else is an action's to say.
+#include <fmt/format.h>
+
+#include <CLI/CLI.hpp>
+#include <array>
+#include <cstdio>
+#include <memory>
+
+#include "verbs.hpp"
+
+namespace tlsplice::cli {
+namespace {
+
+int dispatch(int argc, char** argv);
+
+}  // namespace
+}  // namespace tlsplice::cli
+
+int main(int argc, char** argv) {
+  return tlsplice::cli::dispatch(argc, argv);
+}
+
+namespace tlsplice::cli {
+namespace {
+
+void setup_run(CLI::App& command, Chosen& chosen);
+void setup_check(CLI::App& command, Chosen& chosen);
+void setup_describe_ssl_policies(CLI::App& command, Chosen& chosen);
+int usage_error(const CLI::App& app, const CLI::ParseError& error);
+
+constexpr std::array<Verb, 3> kVerbs{{
+    {"run", "Serve in the foreground", setup_run},
+    {"check", "Validate a configuration, and say what this kernel and this OpenSSL can do for it",
+     setup_check},
+    {"describe-ssl-policies", "Print the predefined security policies", setup_describe_ssl_policies},
+}};
+
+int dispatch(int argc, char** argv) {
+  CLI::App app("A Network Load Balancer TLS listener on your own hosts", "tlsplice");
+  app.set_version_flag("--version", "tlsplice " TLSPLICE_VERSION);
+  app.footer("tlsplice VERB --help says more about a verb.");
+  Chosen chosen;
+  for (const Verb& verb : kVerbs) verb.setup(*app.add_subcommand(verb.name, verb.help), chosen);
+  try {
+    app.parse(argc, argv);
+  } catch (const CLI::ParseError& error) {
+    const bool answered = error.get_exit_code() == static_cast<int>(CLI::ExitCodes::Success);
+    return answered ? app.exit(error) : usage_error(app, error);
+  }
+  if (chosen) return chosen();
+  fmt::print(stderr, "{}", app.help());
+  return kExitUsage;
+}
+
+void add_config_option(CLI::App& command, std::string& config) {
+  command.add_option("-c,--config", config, "The configuration, a TOML file")->required()->type_name("FILE");
+}
+
+// The options outlive this function in the lambda that reads them, hence the shared values.
+void setup_run(CLI::App& command, Chosen& chosen) {
+  const auto config = std::make_shared<std::string>();
+  add_config_option(command, *config);
+  command.callback([config, &chosen] { chosen = [config] { return run(*config); }; });
+}
+
+void setup_check(CLI::App& command, Chosen& chosen) {
+  const auto config = std::make_shared<std::string>();
+  add_config_option(command, *config);
+  command.footer(
+      "Prints every mistake with its line and column. Exit status 0 if there is none, 1 otherwise.");
+  command.callback([config, &chosen] { chosen = [config] { return check(*config); }; });
+}
+
+void setup_describe_ssl_policies(CLI::App& command, Chosen& chosen) {
+  const auto names = std::make_shared<std::vector<std::string>>();
+  const auto output = std::make_shared<std::string>("json");
+  command.add_option("--names", *names, "Only the policies of these names")->type_name("NAME");
+  command.add_option("--output", *output, "json (default) or table")
+      ->check(CLI::IsMember({"json", "table"}).description(""))
+      ->type_name("FORMAT");
+  command.footer("Prints what \"aws elbv2 describe-ssl-policies\" prints.");
+  command.callback([names, output, &chosen] {
+    chosen = [=] {
+      return describe_ssl_policies(*names, *output == "json" ? Output::kJson : Output::kTable);
+    };
+  });
+}
+
+int usage_error(const CLI::App& app, const CLI::ParseError& error) {
+  const auto verbs = app.get_subcommands();
+  const std::string name = verbs.empty() ? "tlsplice" : "tlsplice " + verbs.front()->get_name();
+  fmt::print(stderr, "{}: {}\nTry \"{} --help\".\n", name, error.what(), name);
+  return kExitUsage;
+}
+
+}  // namespace
+}  // namespace tlsplice::cli

@@ -1,0 +1,43 @@
+// The verbs of the command line. Each has a setup, which tells the parser its options and leaves what to do
+// in `chosen` once the arguments are right, and an action in a file of its own that knows nothing of the
+// parser. An action prints for people (results to stdout, what went wrong to stderr) and answers with the
+// exit status.
+#pragma once
+
+#include <cstdint>
+#include <filesystem>
+#include <functional>
+#include <string>
+#include <vector>
+
+namespace CLI {
+class App;
+}
+
+namespace tlsplice::cli {
+
+inline constexpr int kExitDone = 0;
+inline constexpr int kExitFailed = 1;  // the work could not be done
+inline constexpr int kExitUsage = 2;   // the command line was not understood, nothing was done
+
+/// What the command line asks for; to be called once it was read whole.
+using Chosen = std::function<int()>;
+
+struct Verb {
+  const char* name;
+  const char* help;  // one line
+  void (*setup)(CLI::App& command, Chosen& chosen);
+};
+
+/// Serves in the foreground until told to stop.
+int run(const std::filesystem::path& config);
+
+/// Reads the configuration and says all that is wrong with it.
+int check(const std::filesystem::path& config);
+
+enum class Output : std::uint8_t { kJson, kTable };
+
+/// Prints the policies of these names, or all, in the order of the service.
+int describe_ssl_policies(const std::vector<std::string>& names, Output output);
+
+}  // namespace tlsplice::cli
