@@ -12,13 +12,11 @@
 
 // To be built with toml++ compiled in (TOML_HEADER_ONLY=1), so that the fuzzer sees its branches and the
 // sanitizers its memory. Two slips of toml++ 3.3.0 must be let pass; both are harmless in Debian's library,
-// which the program uses:
-//   -DTOML_ASSERT(condition)=static_assert(true)   "[[[" breaks an assertion in parse_key, compiled out
-//   there; the loop
-//                                                  behind it reports the error
-//   -fno-sanitize=unreachable                      letters like U+00E9 in a key reach an unreachable(), where
-//   both ways
-//                                                  out answer "no white space" (its issues 190 and 295)
+// which the program uses.
+// -DTOML_ASSERT(condition)=static_assert(true): "[[[" breaks an assertion in parse_key, which is compiled out
+// there; the loop behind it reports the error.
+// -fno-sanitize=unreachable: letters like U+00E9 in a key reach an unreachable(), where both ways out answer
+// "no white space" (its issues 190 and 295).
 extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size) {
   using tlsplice::policy::Mistake;
   const std::string text(data, data + size);
