@@ -1,5 +1,5 @@
-// Formatting of log lines. Values are quoted only where logfmt needs it; every control byte is escaped, so that nothing
-// a client sends can forge a line or an escape sequence on somebody's terminal.
+// Formatting of log lines. Values are quoted only where logfmt needs it; every control byte is escaped, so
+// that nothing a client sends can forge a line or an escape sequence on somebody's terminal.
 #include "tlsplice/base/log.hpp"
 
 #include <fmt/chrono.h>
@@ -79,7 +79,8 @@ void append_field(std::string& line, LogFormat format, const LogField& field) {
 std::string format_log_line(LogFormat format, LogLevel level, WallTime at, int pid, std::string_view event,
                             LogFields fields) {
   const auto ms = std::chrono::time_point_cast<Milliseconds>(at);
-  const std::time_t seconds = std::chrono::system_clock::to_time_t(std::chrono::floor<std::chrono::seconds>(ms));
+  const std::time_t seconds =
+      std::chrono::system_clock::to_time_t(std::chrono::floor<std::chrono::seconds>(ms));
   const auto fraction = ms.time_since_epoch().count() % 1000;
   const std::string time = fmt::format("{:%Y-%m-%dT%H:%M:%S}.{:03}Z", fmt::gmtime(seconds), fraction);
   std::string line;

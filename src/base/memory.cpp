@@ -30,7 +30,9 @@ void hold_memory_reserve(std::size_t bytes) {
   std::set_new_handler(on_allocation_failure);
 }
 
-bool memory_is_short() { return reserve_bytes != 0 && reserve == nullptr; }
+bool memory_is_short() {
+  return reserve_bytes != 0 && reserve == nullptr;
+}
 
 bool refill_memory_reserve() {
   if (reserve == nullptr) {

@@ -38,6 +38,8 @@ std::string Error::text() const {
   return detail + ": " + std::generic_category().message(errnum);
 }
 
-Error Error::system(std::string doing, int errnum) { return {fault_of(errnum), errnum, std::move(doing)}; }
+Error Error::system(std::string doing, int errnum) {
+  return {fault_of(errnum), errnum, std::move(doing)};
+}
 
 }  // namespace tlsplice::base

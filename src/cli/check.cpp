@@ -21,7 +21,8 @@ void print_offer(const tls::Offer& offer) {
   print_names("ciphers", offer.ciphers);
   print_names("groups", offer.groups);
   for (const tls::Missing& missing : offer.missing) {
-    fmt::print("  {}: {} is not offered: {}\n", missing.library ? "warning" : "note", missing.name, missing.why);
+    fmt::print("  {}: {} is not offered: {}\n", missing.library ? "warning" : "note", missing.name,
+               missing.why);
   }
   for (const std::string& warning : offer.warnings) fmt::print("  warning: {}\n", warning);
 }

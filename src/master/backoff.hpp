@@ -1,5 +1,5 @@
-// When to start a worker again. The first death is answered at once; a worker that keeps dying young is given longer and
-// longer pauses, so that it cannot eat the machine. Pure: time comes in.
+// When to start a worker again. The first death is answered at once; a worker that keeps dying young is given
+// longer and longer pauses, so that it cannot eat the machine. Pure: time comes in.
 #pragma once
 
 #include <algorithm>

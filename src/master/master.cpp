@@ -40,8 +40,9 @@ constexpr Milliseconds kGrace{5000};
 ///   starting --(forked)--> running --(died)--> pausing --(pause over)--> starting
 ///                             `------(drain, stop: exited)--> gone
 struct Slot {
-  std::vector<base::Fd> listeners;  // one for each listener of the configuration, kept over the workers' deaths
-  pid_t process = -1;               // -1: pausing or gone
+  std::vector<base::Fd>
+      listeners;       // one for each listener of the configuration, kept over the workers' deaths
+  pid_t process = -1;  // -1: pausing or gone
   Instant started;
   Instant due;  // of the next start, when pausing
   Backoff backoff;
@@ -49,8 +50,8 @@ struct Slot {
 
 class Master {
  public:
-  Master(const policy::Config& config, const Prepared& prepared, base::Log log, observe::CounterTable counters,
-         std::optional<Identity> identity);
+  Master(const policy::Config& config, const Prepared& prepared, base::Log log,
+         observe::CounterTable counters, std::optional<Identity> identity);
 
   Result<void> open();
   int serve();
@@ -86,9 +87,13 @@ class Master {
   int exit_status_ = 0;
 };
 
-Master::Master(const policy::Config& config, const Prepared& prepared, base::Log log, observe::CounterTable counters,
-               std::optional<Identity> identity)
-    : config_(config), prepared_(prepared), log_(log), counters_(std::move(counters)), identity_(identity),
+Master::Master(const policy::Config& config, const Prepared& prepared, base::Log log,
+               observe::CounterTable counters, std::optional<Identity> identity)
+    : config_(config),
+      prepared_(prepared),
+      log_(log),
+      counters_(std::move(counters)),
+      identity_(identity),
       slots_(counters_.workers()) {
   if (::getrandom(&flow_hash_seed_, sizeof flow_hash_seed_, 0) < 0) flow_hash_seed_ = 0;
 }
@@ -111,9 +116,10 @@ Result<void> Master::open() {
   if (!signals_ || !ready_) return base::fail(Error::system("open signalfd and eventfd", errno));
   const std::uint64_t wanted = config_.max_flows * kDescriptorsPerFlow + kDescriptorsBesides;
   if (const std::uint64_t limit = raise_descriptor_limit(wanted); limit < wanted) {
-    log_.warning("descriptor_limit", {{"limit", limit},
-                                      {"wanted", wanted},
-                                      {"remedy", "start as root, raise ulimit -n or fs.nr_open, or lower max_flows"}});
+    log_.warning("descriptor_limit",
+                 {{"limit", limit},
+                  {"wanted", wanted},
+                  {"remedy", "start as root, raise ulimit -n or fs.nr_open, or lower max_flows"}});
   }
   return {};
 }
@@ -177,7 +183,8 @@ void Master::end(int signal_for_workers, Milliseconds limit) {
   state_ = State::kEnding;
   kill_at_ = base::now() + limit;
   for (Slot& slot : slots_) {
-    // Our copies first: a listening socket ends when the worker closes the last one, after it has emptied the queue.
+    // Our copies first: a listening socket ends when the worker closes the last one, after it has emptied the
+    // queue.
     slot.listeners.clear();
     if (slot.process > 0) ::kill(slot.process, signal_for_workers);
   }
@@ -232,7 +239,8 @@ void Master::become_worker(std::size_t index, pid_t master) {
 
 void Master::bury() {
   int status = 0;
-  for (pid_t process = ::waitpid(-1, &status, WNOHANG); process > 0; process = ::waitpid(-1, &status, WNOHANG)) {
+  for (pid_t process = ::waitpid(-1, &status, WNOHANG); process > 0;
+       process = ::waitpid(-1, &status, WNOHANG)) {
     for (std::size_t i = 0; i < slots_.size(); ++i) {
       if (slots_[i].process == process) bury(i, status);
     }
@@ -245,7 +253,8 @@ void Master::bury(std::size_t index, int status) {
   // Nobody else writes this slot now.
   observe::Counters counters = counters_.worker(index);
   using C = tlsplice_counters;
-  for (const observe::Counter active : {&C::ActiveFlowCount, &C::ActiveFlowCount_TLS, &C::ActiveFlowCount_TCP}) {
+  for (const observe::Counter active :
+       {&C::ActiveFlowCount, &C::ActiveFlowCount_TLS, &C::ActiveFlowCount_TCP}) {
     counters.set(active, 0);
   }
   const bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
@@ -303,7 +312,8 @@ Milliseconds Master::until_next() const {
 }  // namespace
 
 int run(const policy::Config& config, const Prepared& prepared, base::Log log) {
-  const std::size_t workers = config.workers != 0 ? config.workers : std::max(1U, std::thread::hardware_concurrency());
+  const std::size_t workers =
+      config.workers != 0 ? config.workers : std::max(1U, std::thread::hardware_concurrency());
   auto counters = observe::CounterTable::create(workers);
   auto identity = identity_of(config.user);
   for (const auto* error : {counters ? nullptr : &counters.error(), identity ? nullptr : &identity.error()}) {

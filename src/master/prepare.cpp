@@ -8,11 +8,10 @@ namespace {
 using policy::Mistake;
 
 std::expected<Prepared::Listener, std::vector<Mistake>> prepare_listener(const policy::Config& config,
-                                                                        std::size_t index) {
-  const policy::Listener& configured = config.listeners[index];
+                                                                         const policy::Listener& configured) {
   Prepared::Listener made;
   if (configured.protocol == policy::Protocol::kTls) {
-    auto context = tls::Context::server(configured, index);
+    auto context = tls::Context::server(configured);
     if (!context) return std::unexpected(std::move(context.error()));
     made.context = std::make_unique<tls::Context>(std::move(*context));
   }
@@ -33,8 +32,8 @@ std::expected<Prepared::Listener, std::vector<Mistake>> prepare_listener(const p
 std::expected<Prepared, std::vector<Mistake>> prepare(const policy::Config& config) {
   Prepared prepared;
   std::vector<Mistake> mistakes;
-  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
-    auto listener = prepare_listener(config, i);
+  for (const policy::Listener& configured : config.listeners) {
+    auto listener = prepare_listener(config, configured);
     if (listener) {
       prepared.listeners.push_back(std::move(*listener));
     } else {

@@ -21,7 +21,8 @@ using base::Result;
 
 constexpr const char* kDefaultUser = "nobody";
 
-/// Before the user changes: afterwards CAP_SETPCAP is gone. A process without it cannot, and need not: it is not root.
+/// Before the user changes: afterwards CAP_SETPCAP is gone. A process without it cannot, and need not: it is
+/// not root.
 Result<void> empty_bounding_set() {
   for (unsigned long capability = 0; ::prctl(PR_CAPBSET_READ, capability) >= 0; ++capability) {
     if (::prctl(PR_CAPBSET_DROP, capability) != 0 && errno != EPERM) {
@@ -32,7 +33,8 @@ Result<void> empty_bounding_set() {
 }
 
 Result<void> become(const Identity& identity) {
-  if (::setgroups(0, nullptr) != 0) return base::fail(Error::system("give up the supplementary groups", errno));
+  if (::setgroups(0, nullptr) != 0)
+    return base::fail(Error::system("give up the supplementary groups", errno));
   if (::setresgid(identity.group, identity.group, identity.group) != 0) {
     return base::fail(Error::system(fmt::format("become group {}", identity.group), errno));
   }
@@ -45,7 +47,8 @@ Result<void> become(const Identity& identity) {
 Result<void> empty_capabilities() {
   __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
   __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
-  if (::syscall(SYS_capset, &header, none) != 0) return base::fail(Error::system("give up capabilities", errno));
+  if (::syscall(SYS_capset, &header, none) != 0)
+    return base::fail(Error::system("give up capabilities", errno));
   return {};
 }
 
@@ -62,8 +65,8 @@ constexpr unsigned long kDumpable =
 Result<std::optional<Identity>> identity_of(const std::string& user) {
   if (::geteuid() != 0) {
     if (!user.empty()) {
-      return base::fail(Error::invalid(
-          fmt::format("user = \"{}\": only root can change the user; start as root, or leave the key out", user)));
+      return base::fail(Error::invalid(fmt::format(
+          "user = \"{}\": only root can change the user; start as root, or leave the key out", user)));
     }
     return std::nullopt;
   }
@@ -71,7 +74,8 @@ Result<std::optional<Identity>> identity_of(const std::string& user) {
   errno = 0;
   const passwd* entry = ::getpwnam(name.c_str());  // the master has one thread
   if (entry == nullptr) {
-    return base::fail(Error::invalid(fmt::format("user = \"{}\": there is no such user on this machine", name)));
+    return base::fail(
+        Error::invalid(fmt::format("user = \"{}\": there is no such user on this machine", name)));
   }
   return Identity{entry->pw_uid, entry->pw_gid};
 }
@@ -93,7 +97,8 @@ Result<void> drop_privileges(const std::optional<Identity>& identity, pid_t pare
     if (auto done = become(*identity); !done) return done;
   }
   if (auto done = empty_capabilities(); !done) return done;
-  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0) return base::fail(Error::system("set no_new_privs", errno));
+  if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
+    return base::fail(Error::system("set no_new_privs", errno));
   if (::prctl(PR_SET_DUMPABLE, kDumpable) != 0) return base::fail(Error::system("forbid core dumps", errno));
   // Last, because a change of user clears it (prctl(2)); the parent may have died meanwhile.
   if (::prctl(PR_SET_PDEATHSIG, SIGTERM) != 0) return base::fail(Error::system("follow the parent", errno));

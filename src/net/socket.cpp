@@ -56,7 +56,8 @@ base::Result<base::Fd> listen(const Address& address) {
 std::expected<Accepted, int> accept(int listener) {
   sockaddr_storage peer{};
   socklen_t size = sizeof peer;
-  base::Fd socket(::accept4(listener, reinterpret_cast<sockaddr*>(&peer), &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
+  base::Fd socket(
+      ::accept4(listener, reinterpret_cast<sockaddr*>(&peer), &size, SOCK_NONBLOCK | SOCK_CLOEXEC));
   if (!socket) return std::unexpected(errno);
   return Accepted{std::move(socket), Address::from(reinterpret_cast<sockaddr*>(&peer), size)};
 }
@@ -94,7 +95,9 @@ std::uint32_t syn_sequence(int socket) {
   return ntohl(sequence);
 }
 
-void set_no_delay(int socket) { set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1); }
+void set_no_delay(int socket) {
+  set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
+}
 
 void reset_on_close(int socket) {
   const linger now{.l_onoff = 1, .l_linger = 0};

@@ -12,8 +12,8 @@ IoStatus status_of(int errnum, IoStatus again) {
     case EINTR:
       return again;
     default:
-      // ECONNRESET and EPIPE are the peer's reset; ETIMEDOUT, EHOSTUNREACH and their kin are a peer that is gone. The
-      // other side must see every one of them as a reset: the bytes so far may be cut short.
+      // ECONNRESET and EPIPE are the peer's reset; ETIMEDOUT, EHOSTUNREACH and their kin are a peer that is
+      // gone. The other side must see every one of them as a reset: the bytes so far may be cut short.
       return IoStatus::kReset;
   }
 }

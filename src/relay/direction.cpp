@@ -15,24 +15,32 @@ using Next = Step::Next;
 constexpr int kRoundsPerTurn = 16;
 // Asked of one splice(2) from a socket; it moves what the pipe has room for.
 constexpr std::size_t kSpliceBytes = 1024 * 1024;
-// A wake-up that brought less than this came from a quiet stream: copying is cheaper than two calls on a pipe there.
+// A wake-up that brought less than this came from a quiet stream: copying is cheaper than two calls on a pipe
+// there.
 constexpr std::size_t kWorthSplicing = 16 * 1024;
 
-bool wants(IoStatus status) { return status == IoStatus::kWantRead || status == IoStatus::kWantWrite; }
+bool wants(IoStatus status) {
+  return status == IoStatus::kWantRead || status == IoStatus::kWantWrite;
+}
 
-// Both SPLICE_F_NONBLOCK and O_NONBLOCK: the flag alone still blocks on a plain socket, the socket's mode alone on others.
+// Both SPLICE_F_NONBLOCK and O_NONBLOCK: the flag alone still blocks on a plain socket, the socket's mode
+// alone on others.
 constexpr unsigned kSpliceFlags = SPLICE_F_MOVE | SPLICE_F_NONBLOCK;
 
 }  // namespace
 
-Direction::~Direction() { release(); }
+Direction::~Direction() {
+  release();
+}
 
 void Direction::release() {
   pools_.buffers.give_back(std::move(buffer_));
   pools_.pipes.give_back(std::move(pipe_));
 }
 
-Step Direction::advance() { return splicing_ ? splice() : copy(); }
+Step Direction::advance() {
+  return splicing_ ? splice() : copy();
+}
 
 Step Direction::copy() {
   for (int round = 0; round < kRoundsPerTurn; ++round) {
@@ -81,8 +89,7 @@ Step Direction::splice() {
       if (filled.next != Next::kTurn) return filled;
       if (!splicing_) return filled;
     }
-    const ssize_t n =
-        ::splice(pipe_->read_end.get(), nullptr, to_.fd(), nullptr, pipe_->bytes, kSpliceFlags);
+    const ssize_t n = ::splice(pipe_->read_end.get(), nullptr, to_.fd(), nullptr, pipe_->bytes, kSpliceFlags);
     if (n < 0) {
       const IoStatus status = net::status_of(errno, IoStatus::kWantWrite);
       return {wants(status) ? Next::kWaitTo : Next::kToFailed, status};

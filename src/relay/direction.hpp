@@ -1,6 +1,7 @@
-// One direction of a flow: moves bytes from one Stream to the other until a call would have to wait, and says what for.
-// Small messages are copied through a leased buffer; a plain stream that fills its reads switches to splice(2) through a
-// leased pipe, and back when it has run dry. Nothing is held while nothing is in flight. No coroutine here: flow.cpp waits.
+// One direction of a flow: moves bytes from one Stream to the other until a call would have to wait, and says
+// what for. Small messages are copied through a leased buffer; a plain stream that fills its reads switches
+// to splice(2) through a leased pipe, and back when it has run dry. Nothing is held while nothing is in
+// flight. No coroutine here: flow.cpp waits.
 #pragma once
 
 #include <cstdint>

@@ -8,8 +8,8 @@
 namespace tlsplice::relay {
 namespace {
 
-// Room for a burst between two wake-ups. An unprivileged user has pipe-user-pages-soft (64 MiB by default) in all; when
-// that is spent the kernel refuses to grow the pipe, and the default of 64 KiB does.
+// Room for a burst between two wake-ups. An unprivileged user has pipe-user-pages-soft (64 MiB by default) in
+// all; when that is spent the kernel refuses to grow the pipe, and the default of 64 KiB does.
 constexpr int kPipeBytes = 256 * 1024;
 
 }  // namespace

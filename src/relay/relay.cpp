@@ -1,5 +1,5 @@
-// One coroutine for each direction. A direction that has ended keeps watching its source for a reset, because nobody
-// reads there any more; the last one to end, or the first to fail, ends the flow.
+// One coroutine for each direction. A direction that has ended keeps watching its source for a reset, because
+// nobody reads there any more; the last one to end, or the first to fail, ends the flow.
 #include "tlsplice/relay/relay.hpp"
 
 #include <optional>
@@ -15,9 +15,14 @@ using Next = Step::Next;
 
 class Flow {
  public:
-  Flow(uring::Ring& ring, uring::Stop& stop, net::Stream& client, net::Stream& target, Pools& pools, Limits limits)
-      : ring_(ring), stop_(stop), idle_(ring, stop_, limits.idle), truncation_resets_(limits.truncation_resets),
-        up_{Side::kClient, Direction(client, target, pools)}, down_{Side::kTarget, Direction(target, client, pools)} {}
+  Flow(uring::Ring& ring, uring::Stop& stop, net::Stream& client, net::Stream& target, Pools& pools,
+       Limits limits)
+      : ring_(ring),
+        stop_(stop),
+        idle_(ring, stop_, limits.idle),
+        truncation_resets_(limits.truncation_resets),
+        up_{Side::kClient, Direction(client, target, pools)},
+        down_{Side::kTarget, Direction(target, client, pools)} {}
 
   uring::Task<Outcome> run();
 
@@ -49,7 +54,9 @@ class Flow {
   bool truncated_ = false;
 };
 
-Side other(Side side) { return side == Side::kClient ? Side::kTarget : Side::kClient; }
+Side other(Side side) {
+  return side == Side::kClient ? Side::kTarget : Side::kClient;
+}
 
 uring::Task<Outcome> Flow::run() {
   uring::Gate gate(ring_);
@@ -61,7 +68,8 @@ uring::Task<Outcome> Flow::run() {
 
 uring::Task<void> Flow::pump(Way& way, Way& opposite) {
   const Step last = co_await move_all(way);
-  if (last.next == Next::kFromEnded && (last.status == IoStatus::kEnd || last.status == IoStatus::kTruncated)) {
+  if (last.next == Next::kFromEnded &&
+      (last.status == IoStatus::kEnd || last.status == IoStatus::kTruncated)) {
     if (last.status == IoStatus::kTruncated) truncated_ = true;
     if (last.status == IoStatus::kTruncated && truncation_resets_) {
       finish(Finish::kTruncated, way.source);
@@ -75,7 +83,8 @@ uring::Task<void> Flow::pump(Way& way, Way& opposite) {
   } else if (last.next == Next::kToFailed && (last.status != IoStatus::kReset || opposite.ended)) {
     fail(last.status, other(way.source));
   } else if (last.next == Next::kToFailed) {
-    // What the sink sent before it reset the connection may still be read, and is passed on before the reset is.
+    // What the sink sent before it reset the connection may still be read, and is passed on before the reset
+    // is.
     note(Finish::kReset, other(way.source));
     co_return;
   }
@@ -133,7 +142,8 @@ uring::Task<void> Flow::pass_end_on(Way& way, Way& opposite) {
   }
 }
 
-/// Nobody reads from the source any more: only an error there is of interest, until the opposite direction ends.
+/// Nobody reads from the source any more: only an error there is of interest, until the opposite direction
+/// ends.
 uring::Task<void> Flow::watch(Way& way) {
   const int events = co_await uring::Failure(ring_, stop_, way.direction.from().fd());
   if (events >= 0 && !finish_) finish(Finish::kReset, way.source);
@@ -167,8 +177,8 @@ Outcome Flow::outcome() const {
 
 }  // namespace
 
-uring::Task<Outcome> run(uring::Ring& ring, uring::Stop& stop, net::Stream& client, net::Stream& target, Pools& pools,
-                         Limits limits) {
+uring::Task<Outcome> run(uring::Ring& ring, uring::Stop& stop, net::Stream& client, net::Stream& target,
+                         Pools& pools, Limits limits) {
   Flow flow(ring, stop, client, target, pools, limits);
   co_return co_await flow.run();
 }

@@ -1,5 +1,6 @@
-// The life of one connection, top to bottom: handshake, choose a target, connect, relay, record. Every early co_return
-// names its end; run() writes the record exactly once. Rooms return facts; only this file puts them into the record.
+// The life of one connection, top to bottom: handshake, choose a target, connect, relay, record. Every early
+// co_return names its end; run() writes the record exactly once. Rooms return facts; only this file puts them
+// into the record.
 #include "tlsplice/session/session.hpp"
 
 #include <cerrno>

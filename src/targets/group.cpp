@@ -1,5 +1,6 @@
-// The hash folds each word of the key into a seeded state by a full 64-bit avalanche (the finalizer of MurmurHash3):
-// even, and not computable from outside without the seed. It guards a choice of target, not a secret.
+// The hash folds each word of the key into a seeded state by a full 64-bit avalanche (the finalizer of
+// MurmurHash3): even, and not computable from outside without the seed. It guards a choice of target, not a
+// secret.
 #include "tlsplice/targets/group.hpp"
 
 #include <netinet/in.h>

@@ -7,7 +7,9 @@
 namespace tlsplice::tls {
 namespace {
 
-SocketState& state_of(BIO* bio) { return *static_cast<SocketState*>(BIO_get_data(bio)); }
+SocketState& state_of(BIO* bio) {
+  return *static_cast<SocketState*>(BIO_get_data(bio));
+}
 
 int read_socket(BIO* bio, char* into, std::size_t size, std::size_t* got) {
   SocketState& state = state_of(bio);

@@ -1,5 +1,6 @@
-// The BIO between OpenSSL and a non-blocking socket: plain recv(2) and send(2), nothing attached to the socket behind
-// our back (trap 3: OpenSSL's own socket BIO attaches the kernel TLS ULP). It answers the kernel TLS questions with no.
+// The BIO between OpenSSL and a non-blocking socket: plain recv(2) and send(2), nothing attached to the
+// socket behind our back (trap 3: OpenSSL's own socket BIO attaches the kernel TLS ULP). It answers the
+// kernel TLS questions with no.
 #pragma once
 
 #include <openssl/bio.h>

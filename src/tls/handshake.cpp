@@ -10,8 +10,8 @@ namespace {
 using net::IoStatus;
 using Established = base::Result<std::unique_ptr<TlsStream>>;
 
-// How long, and for how many bytes, a client whose handshake failed is listened to so that it can read our alert:
-// closing with unread bytes would send a reset that overtakes it.
+// How long, and for how many bytes, a client whose handshake failed is listened to so that it can read our
+// alert: closing with unread bytes would send a reset that overtakes it.
 constexpr base::Milliseconds kFarewell{1000};
 constexpr int kFarewellReads = 16;
 
@@ -51,8 +51,8 @@ uring::Task<void> farewell(uring::Ring& ring, uring::Stop& stop, int fd) {
 
 }  // namespace
 
-uring::Task<Established> handshake(uring::Ring& ring, uring::Stop& stop, base::Fd socket, const Context& context,
-                                   TlsStream::Role role, base::Milliseconds limit) {
+uring::Task<Established> handshake(uring::Ring& ring, uring::Stop& stop, base::Fd socket,
+                                   const Context& context, TlsStream::Role role, base::Milliseconds limit) {
   auto stream = TlsStream::create(std::move(socket), context, role);
   if (!stream) co_return base::fail({base::Fault::kExhausted, 0, "out of memory"});
   net::Io io;

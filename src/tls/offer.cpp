@@ -1,6 +1,6 @@
-// Every suite, group and version is tried on its own, so that one which the library lacks costs only itself. TLS 1.0 and
-// 1.1 need signatures with MD5-SHA1, hence security level 0 where the policy has them, and only there
-// (SSL_CTX_set_security_level(3)); elsewhere level 2, whatever the distribution's default.
+// Every suite, group and version is tried on its own, so that one which the library lacks costs only itself.
+// TLS 1.0 and 1.1 need signatures with MD5-SHA1, hence security level 0 where the policy has them, and only
+// there (SSL_CTX_set_security_level(3)); elsewhere level 2, whatever the distribution's default.
 #include "offer.hpp"
 
 #include <openssl/ssl.h>
@@ -19,7 +19,9 @@ using policy::TlsVersion;
 constexpr int kLegacySecurityLevel = 0;
 constexpr int kSecurityLevel = 2;
 
-bool is_tls13_suite(std::string_view name) { return name.starts_with("TLS_"); }
+bool is_tls13_suite(std::string_view name) {
+  return name.starts_with("TLS_");
+}
 
 std::string join(const std::vector<std::string>& names) {
   std::string joined;
@@ -62,10 +64,11 @@ base::Result<void> set_suites(SSL_CTX* context, const SslPolicy& policy, KeyKind
     }
   }
   if (offer.ciphers.empty()) {
-    return base::fail(base::Error::invalid("none of the cipher suites of " + policy.name + " can be offered"));
+    return base::fail(
+        base::Error::invalid("none of the cipher suites of " + policy.name + " can be offered"));
   }
-  // The empty TLS 1.3 list is set as well: OpenSSL's default would offer suites that the policy does not have. The older
-  // list cannot be empty; a TLS 1.3 policy never negotiates from it.
+  // The empty TLS 1.3 list is set as well: OpenSSL's default would offer suites that the policy does not
+  // have. The older list cannot be empty; a TLS 1.3 policy never negotiates from it.
   SSL_CTX_set_ciphersuites(context, join(tls13).c_str());
   if (!older.empty()) SSL_CTX_set_cipher_list(context, join(older).c_str());
   return {};

@@ -34,12 +34,20 @@ TlsStream::TlsStream(base::Fd socket, std::unique_ptr<SocketState> state, ssl_st
     : socket_(std::move(socket)), state_(std::move(state)), ssl_(ssl) {}
 TlsStream::~TlsStream() = default;
 
-void TlsStream::Free::operator()(ssl_st* ssl) const { SSL_free(ssl); }
+void TlsStream::Free::operator()(ssl_st* ssl) const {
+  SSL_free(ssl);
+}
 
-const char* TlsStream::protocol() const { return SSL_get_version(ssl_.get()); }
-const char* TlsStream::cipher() const { return SSL_get_cipher_name(ssl_.get()); }
+const char* TlsStream::protocol() const {
+  return SSL_get_version(ssl_.get());
+}
+const char* TlsStream::cipher() const {
+  return SSL_get_cipher_name(ssl_.get());
+}
 
-void TlsStream::read_ahead() { SSL_set_read_ahead(ssl_.get(), 1); }
+void TlsStream::read_ahead() {
+  SSL_set_read_ahead(ssl_.get(), 1);
+}
 
 /// The one place that knows what SSL_get_error(3) means. To be called right after the failed call.
 IoStatus TlsStream::judge(int returned) {
@@ -52,8 +60,8 @@ IoStatus TlsStream::judge(int returned) {
     broken_ = true;
     return net::status_of(state_->error, IoStatus::kWantRead);
   }
-  // With SSL_OP_IGNORE_UNEXPECTED_EOF a bare FIN looks like close_notify, but only the FIN makes recv(2) return 0 first.
-  // Our own direction is still sound.
+  // With SSL_OP_IGNORE_UNEXPECTED_EOF a bare FIN looks like close_notify, but only the FIN makes recv(2)
+  // return 0 first. Our own direction is still sound.
   if (state_->end) return IoStatus::kTruncated;
   broken_ = true;
   return IoStatus::kBroken;
@@ -83,7 +91,9 @@ Io TlsStream::read(std::span<std::byte> into) {
   return {IoStatus::kDone, filled};
 }
 
-bool TlsStream::drained() const { return state_->drained && SSL_has_pending(ssl_.get()) == 0; }
+bool TlsStream::drained() const {
+  return state_->drained && SSL_has_pending(ssl_.get()) == 0;
+}
 
 Io TlsStream::write(std::span<const std::byte> from) {
   if (broken_) return {IoStatus::kBroken, 0};
@@ -97,7 +107,8 @@ Io TlsStream::write(std::span<const std::byte> from) {
 Io TlsStream::end_write() {
   if (!broken_ && !close_notify_sent_) {
     ERR_clear_error();
-    const int returned = SSL_shutdown(ssl_.get());  // 0: sent, the peer's is still to come; never called again
+    const int returned =
+        SSL_shutdown(ssl_.get());  // 0: sent, the peer's is still to come; never called again
     if (returned < 0) {
       const IoStatus status = judge(returned);
       if (status == IoStatus::kWantRead || status == IoStatus::kWantWrite) return {IoStatus::kWantWrite, 0};

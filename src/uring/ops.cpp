@@ -23,8 +23,12 @@ void Poll::await_suspend(std::coroutine_handle<> waiter) {
   start(waiter, entry);
 }
 
-Poll readable(Ring& ring, Stop& stop, int fd) { return {ring, stop, fd, POLLIN}; }
-Poll writable(Ring& ring, Stop& stop, int fd) { return {ring, stop, fd, POLLOUT}; }
+Poll readable(Ring& ring, Stop& stop, int fd) {
+  return {ring, stop, fd, POLLIN};
+}
+Poll writable(Ring& ring, Stop& stop, int fd) {
+  return {ring, stop, fd, POLLOUT};
+}
 
 bool Failure::await_ready() {
   if (stopped()) answer(-ECANCELED);
@@ -37,7 +41,9 @@ void Failure::await_suspend(std::coroutine_handle<> waiter) {
   start(waiter, entry);
 }
 
-bool Failure::satisfied_by(int result) const { return result < 0 || (result & (POLLERR | POLLHUP)) != 0; }
+bool Failure::satisfied_by(int result) const {
+  return result < 0 || (result & (POLLERR | POLLHUP)) != 0;
+}
 
 bool Connect::await_ready() {
   if (stopped()) answer(-ECANCELED);
@@ -70,7 +76,9 @@ void Sleep::await_suspend(std::coroutine_handle<> waiter) {
   stop_.waiting_.push_back(*this);
 }
 
-int Sleep::await_resume() const { return stop_.requested() ? -ECANCELED : 0; }
+int Sleep::await_resume() const {
+  return stop_.requested() ? -ECANCELED : 0;
+}
 
 void Sleep::fire() {
   unlink();

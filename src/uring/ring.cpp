@@ -14,7 +14,8 @@ constexpr std::uint64_t kNobody = 0;
 base::Error setup_error(int errnum) {
   if (errnum == EPERM) {
     return base::Error::system(
-        "io_uring_setup (is kernel.io_uring_disabled set, or a container's seccomp profile in the way?)", errnum);
+        "io_uring_setup (is kernel.io_uring_disabled set, or a container's seccomp profile in the way?)",
+        errnum);
   }
   return base::Error::system("io_uring_setup", errnum);
 }
@@ -23,7 +24,9 @@ base::Error setup_error(int errnum) {
 
 // ---- Stop
 
-Stop::Stop(Stop& parent) : requested_(parent.requested_) { parent.children_.push_back(*this); }
+Stop::Stop(Stop& parent) : requested_(parent.requested_) {
+  parent.children_.push_back(*this);
+}
 
 Stop::~Stop() {
   TLSPLICE_EXPECT(waiting_.empty(), "a Stop died while an operation still waited under it");
@@ -47,7 +50,9 @@ void Stop::request() {
 
 // ---- Op
 
-Op::~Op() { TLSPLICE_EXPECT(!in_flight_, "a coroutine frame was destroyed with an operation in flight"); }
+Op::~Op() {
+  TLSPLICE_EXPECT(!in_flight_, "a coroutine frame was destroyed with an operation in flight");
+}
 
 void Op::start(std::coroutine_handle<> waiter, io_uring_sqe* entry) {
   waiter_ = waiter;
@@ -58,7 +63,9 @@ void Op::start(std::coroutine_handle<> waiter, io_uring_sqe* entry) {
   stop_.waiting_.push_back(*this);
 }
 
-void Op::stop() { ring_.cancel(*this); }
+void Op::stop() {
+  ring_.cancel(*this);
+}
 
 /// With `more` the kernel goes on holding our address: the answer is kept, and the last completion awaited.
 void Op::complete(int result, bool more) {
@@ -116,7 +123,8 @@ Ring::Ring() : ring_(std::make_unique<io_uring>()) {}
 
 base::Result<std::unique_ptr<Ring>> Ring::create(unsigned entries) {
   std::unique_ptr<Ring> ring(new Ring);
-  // The first set needs Linux 6.1, which is the oldest kernel we are tested on; the second anything with io_uring.
+  // The first set needs Linux 6.1, which is the oldest kernel we are tested on; the second anything with
+  // io_uring.
   for (const unsigned flags : {IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN | IORING_SETUP_CQSIZE,
                                IORING_SETUP_CQSIZE | 0U}) {
     io_uring_params params{};
@@ -142,7 +150,8 @@ Ring::~Ring() {
 io_uring_sqe* Ring::entry() {
   io_uring_sqe* sqe = io_uring_get_sqe(ring_.get());
   while (sqe == nullptr) {
-    // Full: hand over what is there. -EBUSY and -EAGAIN (completions to be reaped first) end with the next collect.
+    // Full: hand over what is there. -EBUSY and -EAGAIN (completions to be reaped first) end with the next
+    // collect.
     const int submitted = io_uring_submit(ring_.get());
     if (submitted < 0) collect();
     sqe = io_uring_get_sqe(ring_.get());
@@ -153,7 +162,8 @@ io_uring_sqe* Ring::entry() {
 void Ring::cancel(Op& op) {
   io_uring_sqe* sqe = entry();
   io_uring_prep_cancel(sqe, &op, 0);
-  // Success says nothing that the operation's own completion does not; -ENOENT and -EALREADY are normal answers.
+  // Success says nothing that the operation's own completion does not; -ENOENT and -EALREADY are normal
+  // answers.
   io_uring_sqe_set_flags(sqe, IOSQE_CQE_SKIP_SUCCESS);
   io_uring_sqe_set_data64(sqe, kNobody);
 }
@@ -164,7 +174,8 @@ void Ring::collect() {
   unsigned count = 0;
   io_uring_for_each_cqe(ring_.get(), head, cqe) {
     ++count;
-    if (cqe->user_data != kNobody) reinterpret_cast<Op*>(cqe->user_data)->complete(cqe->res, (cqe->flags & IORING_CQE_F_MORE) != 0);
+    if (cqe->user_data != kNobody)
+      reinterpret_cast<Op*>(cqe->user_data)->complete(cqe->res, (cqe->flags & IORING_CQE_F_MORE) != 0);
   }
   io_uring_cq_advance(ring_.get(), count);
 }
@@ -227,6 +238,8 @@ void Ring::sift_down(std::size_t place) {
   }
 }
 
-io_uring_sqe* next_entry(Ring& ring) { return ring.entry(); }
+io_uring_sqe* next_entry(Ring& ring) {
+  return ring.entry();
+}
 
 }  // namespace tlsplice::uring

@@ -38,7 +38,9 @@ struct FramePool {
 
 thread_local FramePool pool;
 
-std::size_t class_of(std::size_t size) { return (size + kClassBytes - 1) / kClassBytes - 1; }
+std::size_t class_of(std::size_t size) {
+  return (size + kClassBytes - 1) / kClassBytes - 1;
+}
 
 /// Runs a task and destroys its own frame at the end; the only coroutine that nobody awaits.
 struct Detached {
@@ -88,7 +90,9 @@ void free_frame(void* frame, std::size_t size) {
   ::operator delete(frame);
 }
 
-std::size_t live_frames() { return pool.live; }
+std::size_t live_frames() {
+  return pool.live;
+}
 
 void spawn(Gate& gate, Task<void> task) {
   gate.enter();

@@ -3,5 +3,6 @@
 
 #include "tlsplice/wire/counters.h"
 
-static_assert(std::is_standard_layout_v<tlsplice_counters> && std::is_trivially_copyable_v<tlsplice_counters>);
+static_assert(std::is_standard_layout_v<tlsplice_counters> &&
+              std::is_trivially_copyable_v<tlsplice_counters>);
 static_assert(sizeof(tlsplice_counters) % sizeof(__u64) == 0);

@@ -8,7 +8,9 @@
 namespace tlsplice::worker {
 namespace {
 
-base::Fd open_spare() { return base::Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC)); }
+base::Fd open_spare() {
+  return base::Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
+}
 
 void reset(base::Fd& connection) {
   net::reset_on_close(connection.get());
@@ -17,7 +19,8 @@ void reset(base::Fd& connection) {
 
 }  // namespace
 
-Admission::Admission(const observe::CounterTable& all, observe::Counters own, base::Log& log, std::uint32_t max_flows)
+Admission::Admission(const observe::CounterTable& all, observe::Counters own, base::Log& log,
+                     std::uint32_t max_flows)
     : all_(all), own_(own), log_(log), max_flows_(max_flows), spare_(open_spare()) {}
 
 bool Admission::admit(base::Fd& connection, base::Instant now) {
@@ -50,9 +53,12 @@ void Admission::count(Refusal reason, base::Instant now) {
     const char* remedy;
   };
   static constexpr Kind kKinds[] = {
-      {&tlsplice_counters::RejectedFlowCount_MaxFlows, "max_flows", "raise max_flows if the machine can carry more"},
-      {&tlsplice_counters::RejectedFlowCount_Descriptors, "descriptors", "raise the limit on open files (ulimit -n)"},
-      {&tlsplice_counters::RejectedFlowCount_Memory, "memory", "give the service more memory, or lower max_flows"},
+      {&tlsplice_counters::RejectedFlowCount_MaxFlows, "max_flows",
+       "raise max_flows if the machine can carry more"},
+      {&tlsplice_counters::RejectedFlowCount_Descriptors, "descriptors",
+       "raise the limit on open files (ulimit -n)"},
+      {&tlsplice_counters::RejectedFlowCount_Memory, "memory",
+       "give the service more memory, or lower max_flows"},
   };
   const auto index = static_cast<std::size_t>(reason);
   own_.add(kKinds[index].counter);

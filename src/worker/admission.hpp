@@ -1,5 +1,5 @@
-// Who may come in: the limits on flows, descriptors and memory. Reaching one refuses new connections with a reset, counts
-// them, says so once a second, and ends by itself when there is room again.
+// Who may come in: the limits on flows, descriptors and memory. Reaching one refuses new connections with a
+// reset, counts them, says so once a second, and ends by itself when there is room again.
 #pragma once
 
 #include "tlsplice/base/clock.hpp"
@@ -18,8 +18,9 @@ class Admission {
   /// Whether one more flow fits. Resets and counts the connection if not.
   bool admit(base::Fd& connection, base::Instant now);
 
-  /// accept(2) had no descriptor: takes one connection from the queue with the spare one and resets it, for otherwise it
-  /// would wait there and the listening socket would stay readable. False when even that did not work.
+  /// accept(2) had no descriptor: takes one connection from the queue with the spare one and resets it, for
+  /// otherwise it would wait there and the listening socket would stay readable. False when even that did not
+  /// work.
   bool refuse_next(int listener, base::Instant now);
 
   void count(Refusal reason, base::Instant now);

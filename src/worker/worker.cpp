@@ -50,7 +50,12 @@ class Worker {
 };
 
 Worker::Worker(Setup& setup, uring::Ring& ring, base::Fd signals)
-    : setup_(setup), ring_(ring), signals_(std::move(signals)), all_(ring), accepting_(ring), flows_(ring),
+    : setup_(setup),
+      ring_(ring),
+      signals_(std::move(signals)),
+      all_(ring),
+      accepting_(ring),
+      flows_(ring),
       here_{.ring = ring,
             .stop = stop_flows_,
             .log = setup.log,
@@ -126,7 +131,8 @@ bool Worker::accept_some(Door& door) {
       case EAGAIN:
         return false;
       default:
-        break;  // ECONNABORTED and the network errors of accept(2) belong to a connection that is gone already
+        break;  // ECONNABORTED and the network errors of accept(2) belong to a connection that is gone
+                // already
     }
   }
   return true;

@@ -1,4 +1,5 @@
-// The two clocks: Instant for durations and deadlines, WallTime for people. A room is handed the time, it does not ask.
+// The two clocks: Instant for durations and deadlines, WallTime for people. A room is handed the time, it
+// does not ask.
 #pragma once
 
 #include <chrono>
@@ -9,7 +10,9 @@ using Milliseconds = std::chrono::milliseconds;
 using Instant = std::chrono::steady_clock::time_point;
 using WallTime = std::chrono::system_clock::time_point;
 
-inline Instant now() { return std::chrono::steady_clock::now(); }
+inline Instant now() {
+  return std::chrono::steady_clock::now();
+}
 
 /// Lets one event through each second and counts those it held back. One for each kind of runtime error.
 class OncePerSecond {

@@ -1,5 +1,6 @@
 // Fd owns one file descriptor and closes it exactly once. Move-only; an empty Fd holds -1.
-// Closing a descriptor does not end an io_uring operation in flight on it: stop and await the operation first.
+// Closing a descriptor does not end an io_uring operation in flight on it: stop and await the operation
+// first.
 #pragma once
 
 #include <utility>

@@ -1,5 +1,5 @@
-// An intrusive doubly linked list: no allocation, O(1) removal by the element itself. Elements derive from ListNode<T>
-// (neither copied nor moved while linked) and must leave the list before they die.
+// An intrusive doubly linked list: no allocation, O(1) removal by the element itself. Elements derive from
+// ListNode<T> (neither copied nor moved while linked) and must leave the list before they die.
 #pragma once
 
 #include "tlsplice/base/expect.hpp"

@@ -1,6 +1,6 @@
-// One line an event, logfmt or JSON, on a descriptor (stderr). Each line is one write(2) of at most PIPE_BUF bytes, so
-// lines of several processes never mix; when the reader of the log has stalled, a line is dropped and counted rather
-// than a worker held up. Secrets are never fields.
+// One line an event, logfmt or JSON, on a descriptor (stderr). Each line is one write(2) of at most PIPE_BUF
+// bytes, so lines of several processes never mix; when the reader of the log has stalled, a line is dropped
+// and counted rather than a worker held up. Secrets are never fields.
 //
 //   log.info("listening", {{"listener", "web"}, {"address", "0.0.0.0:443"}});
 //   time=2026-11-24T10:00:00.123Z level=info event=listening pid=412 listener=web address=0.0.0.0:443

@@ -1,6 +1,7 @@
-// A block of memory held back, so that a process which runs out of memory gives up new flows instead of dying: when an
-// allocation fails, the reserve is freed and the allocation tried again; memory_is_short() then stays true until
-// refill_memory_reserve() has been able to take the reserve back. Process-wide, because the allocator is.
+// A block of memory held back, so that a process which runs out of memory gives up new flows instead of
+// dying: when an allocation fails, the reserve is freed and the allocation tried again; memory_is_short()
+// then stays true until refill_memory_reserve() has been able to take the reserve back. Process-wide, because
+// the allocator is.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// Result<T> is a value or an Error. Expected outcomes travel as values; bugs abort (expect.hpp); exceptions stop at the
-// edge of the room whose library throws them.
+// Result<T> is a value or an Error. Expected outcomes travel as values; bugs abort (expect.hpp); exceptions
+// stop at the edge of the room whose library throws them.
 #pragma once
 
 #include <cstdint>
@@ -37,6 +37,8 @@ struct [[nodiscard]] Error {
 template <typename T>
 using Result = std::expected<T, Error>;
 
-inline std::unexpected<Error> fail(Error error) { return std::unexpected<Error>(std::move(error)); }
+inline std::unexpected<Error> fail(Error error) {
+  return std::unexpected<Error>(std::move(error));
+}
 
 }  // namespace tlsplice::base

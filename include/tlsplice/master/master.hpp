@@ -1,5 +1,5 @@
-// The master: owns the listening sockets, starts one worker a slot, replaces those that die, passes on the signals.
-// It never touches a client's byte.
+// The master: owns the listening sockets, starts one worker a slot, replaces those that die, passes on the
+// signals. It never touches a client's byte.
 //
 //   SIGTERM  drain: no new connections, running flows go on for at most drain_timeout, then the service ends
 //   SIGINT   end at once: every flow is reset

@@ -1,5 +1,5 @@
-// From a checked configuration to what the workers need: certificates opened, policies applied, target groups resolved.
-// `tlsplice check` stops here; `tlsplice run` hands the result to master::run.
+// From a checked configuration to what the workers need: certificates opened, policies applied, target groups
+// resolved. `tlsplice check` stops here; `tlsplice run` hands the result to master::run.
 #pragma once
 
 #include <memory>

@@ -1,5 +1,5 @@
-// Plain socket calls that never wait: listening sockets, sockets towards targets, options, what the kernel knows about a
-// connection. Every socket made here is non-blocking and close-on-exec.
+// Plain socket calls that never wait: listening sockets, sockets towards targets, options, what the kernel
+// knows about a connection. Every socket made here is non-blocking and close-on-exec.
 #pragma once
 
 #include <cstdint>
@@ -13,12 +13,13 @@ namespace tlsplice::net {
 /// Pending connections a listening socket may hold; the kernel caps it at net.core.somaxconn.
 inline constexpr int kListenBacklog = 4096;
 
-/// A listening TCP socket in the SO_REUSEPORT group of its address. An IPv6 socket takes IPv6 only, so that 0.0.0.0 and
+/// A listening TCP socket in the SO_REUSEPORT group of its address. An IPv6 socket takes IPv6 only, so that
+/// 0.0.0.0 and
 /// [::] can be two listeners. The SYN of each connection is kept for syn_sequence (tcp(7), TCP_SAVE_SYN).
 base::Result<base::Fd> listen(const Address& address);
 
-/// Fails when somebody listens there already: another SO_REUSEPORT socket of the same user would share the address and
-/// silently take part of the connections.
+/// Fails when somebody listens there already: another SO_REUSEPORT socket of the same user would share the
+/// address and silently take part of the connections.
 base::Result<void> expect_free(const Address& address);
 
 /// A TCP socket of the address's family, not yet connected.
@@ -37,7 +38,8 @@ Address peer_address(int socket);
 /// The pending error of a socket (SO_ERROR), which this call clears; 0 when there is none.
 int pending_error(int socket);
 
-/// The sequence number of the client's SYN, 0 when the kernel kept none (SYN cookies). Reading it frees the saved SYN.
+/// The sequence number of the client's SYN, 0 when the kernel kept none (SYN cookies). Reading it frees the
+/// saved SYN.
 std::uint32_t syn_sequence(int socket);
 
 void set_no_delay(int socket);

@@ -1,6 +1,6 @@
-// Stream is one side of a flow as the relay sees it: plaintext bytes in and out of a non-blocking socket, whatever lies
-// beneath. SocketStream is plain TCP; tls::TlsStream decrypts in user space; kernel TLS will be one more.
-// No call waits: a call that cannot go on says what to wait for on fd(), and is then repeated.
+// Stream is one side of a flow as the relay sees it: plaintext bytes in and out of a non-blocking socket,
+// whatever lies beneath. SocketStream is plain TCP; tls::TlsStream decrypts in user space; kernel TLS will be
+// one more. No call waits: a call that cannot go on says what to wait for on fd(), and is then repeated.
 #pragma once
 
 #include <cstddef>
@@ -35,11 +35,13 @@ class Stream {
 
   virtual int fd() const = 0;
   virtual Io read(std::span<std::byte> into) = 0;
-  /// May take less than it is given. After kWantRead or kWantWrite repeat with the same bytes, or more after them.
+  /// May take less than it is given. After kWantRead or kWantWrite repeat with the same bytes, or more after
+  /// them.
   virtual Io write(std::span<const std::byte> from) = 0;
   /// Ends our direction: FIN, under TLS close_notify before it. The other direction stays open.
   virtual Io end_write() = 0;
-  /// True when the last read emptied the socket and nothing decrypted is held: waiting is then better than reading.
+  /// True when the last read emptied the socket and nothing decrypted is held: waiting is then better than
+  /// reading.
   virtual bool drained() const = 0;
   /// True when the socket itself carries the plaintext, so that splice(2) may move it.
   virtual bool spliceable() const = 0;

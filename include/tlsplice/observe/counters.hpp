@@ -1,5 +1,5 @@
-// The counters of all workers in one piece of shared memory, made by the master before it forks. Each slot has exactly
-// one writer, so a relaxed load and store is enough; slots stand on cache lines of their own.
+// The counters of all workers in one piece of shared memory, made by the master before it forks. Each slot
+// has exactly one writer, so a relaxed load and store is enough; slots stand on cache lines of their own.
 #pragma once
 
 #include <cstddef>

@@ -1,5 +1,5 @@
-// The access record of one flow: what it was, what it moved, how it ended. A plain value that the session fills; written
-// exactly once, as the log line "flow" and into the counters.
+// The access record of one flow: what it was, what it moved, how it ended. A plain value that the session
+// fills; written exactly once, as the log line "flow" and into the counters.
 #pragma once
 
 #include <cstdint>
@@ -14,40 +14,40 @@ namespace tlsplice::observe {
 
 /// How a flow ended. The word in the log is the enumerator's in lower case unless said otherwise.
 enum class End : std::uint8_t {
-  kClosed,                  // both directions ended as they should
-  kClientReset,             // RST from the client
-  kTargetReset,             // RST from the target
-  kClientTruncated,         // FIN without close_notify from the client
-  kTargetTruncated,         // the same from a TLS target
-  kClientError,             // the client broke TLS after the handshake, or sent a fatal alert
-  kTargetError,             // a TLS target did
-  kIdleTimeout,             // no byte in either direction for the idle timeout
-  kHandshakeFailed,         // not TLS, nothing in common, a fatal alert: see detail
-  kHandshakeTimeout,        // the client did not finish the handshake in time
-  kClientGone,              // the client left during the handshake
-  kTargetRefused,           // no target took the connection
-  kTargetTimeout,           // no target answered in time
-  kTargetHandshakeFailed,   // a TLS target could not agree with us
-  kCut,                     // ended by us: drain timeout or stop
-  kOutOfDescriptors,        // none left for the target connection, or no local port ("exhausted")
-  kOutOfMemory,             // "exhausted"
+  kClosed,                 // both directions ended as they should
+  kClientReset,            // RST from the client
+  kTargetReset,            // RST from the target
+  kClientTruncated,        // FIN without close_notify from the client
+  kTargetTruncated,        // the same from a TLS target
+  kClientError,            // the client broke TLS after the handshake, or sent a fatal alert
+  kTargetError,            // a TLS target did
+  kIdleTimeout,            // no byte in either direction for the idle timeout
+  kHandshakeFailed,        // not TLS, nothing in common, a fatal alert: see detail
+  kHandshakeTimeout,       // the client did not finish the handshake in time
+  kClientGone,             // the client left during the handshake
+  kTargetRefused,          // no target took the connection
+  kTargetTimeout,          // no target answered in time
+  kTargetHandshakeFailed,  // a TLS target could not agree with us
+  kCut,                    // ended by us: drain timeout or stop
+  kOutOfDescriptors,       // none left for the target connection, or no local port ("exhausted")
+  kOutOfMemory,            // "exhausted"
 };
 const char* to_string(End end);
 
 struct FlowRecord {
   std::string_view listener;
-  bool tls = false;             // of the listener
-  std::string client;           // "ip:port"
-  std::string target;           // "ip:port", empty before one was connected
-  const char* protocol = "-";   // "TLSv1.2"
-  const char* cipher = "-";     // OpenSSL's name
-  std::uint64_t received = 0;   // payload bytes from the client
-  std::uint64_t sent = 0;       // payload bytes to the client
-  std::uint64_t spliced = 0;    // of both
-  bool truncated = false;       // also when on_truncation = "fin" let the flow go on
+  bool tls = false;            // of the listener
+  std::string client;          // "ip:port"
+  std::string target;          // "ip:port", empty before one was connected
+  const char* protocol = "-";  // "TLSv1.2"
+  const char* cipher = "-";    // OpenSSL's name
+  std::uint64_t received = 0;  // payload bytes from the client
+  std::uint64_t sent = 0;      // payload bytes to the client
+  std::uint64_t spliced = 0;   // of both
+  bool truncated = false;      // also when on_truncation = "fin" let the flow go on
   base::Instant started{};
   End end = End::kClosed;
-  std::string detail;           // for people, empty when the end says it all
+  std::string detail;  // for people, empty when the end says it all
 };
 
 void count_start(Counters& counters, const FlowRecord& record);

@@ -1,5 +1,6 @@
-// What a flow needs only while bytes are in flight: buffers and pipes, leased from pools of one worker. A lease goes back
-// empty: a pipe that still holds bytes is destroyed, for they would reach the next flow's peer.
+// What a flow needs only while bytes are in flight: buffers and pipes, leased from pools of one worker. A
+// lease goes back empty: a pipe that still holds bytes is destroyed, for they would reach the next flow's
+// peer.
 #pragma once
 
 #include <cstddef>

@@ -1,8 +1,10 @@
-// The relay moves the bytes of one flow, both directions at once, until both have ended or one has failed. It returns
-// what it moved and how it ended; closing the sockets, and resetting them where the end was not clean, is the caller's.
+// The relay moves the bytes of one flow, both directions at once, until both have ended or one has failed. It
+// returns what it moved and how it ended; closing the sockets, and resetting them where the end was not
+// clean, is the caller's.
 //
-// Ends are truthful (RFC 9293 section 3.6, RFC 8446 section 6.1): a half-close passes through and the other direction
-// flows on; a reset, or a FIN where TLS demands close_notify, never becomes a clean end at the other side.
+// Ends are truthful (RFC 9293 section 3.6, RFC 8446 section 6.1): a half-close passes through and the other
+// direction flows on; a reset, or a FIN where TLS demands close_notify, never becomes a clean end at the
+// other side.
 #pragma once
 
 #include <cstdint>
@@ -30,10 +32,10 @@ enum class Finish : std::uint8_t {
 struct Outcome {
   Finish finish = Finish::kClosed;
   Side by = Side::kClient;
-  bool truncated = false;       // a truncation was seen, whatever was made of it
-  std::uint64_t received = 0;   // from the client, taken by the target
-  std::uint64_t sent = 0;       // from the target, taken by the client
-  std::uint64_t spliced = 0;    // of both, without visiting the process
+  bool truncated = false;      // a truncation was seen, whatever was made of it
+  std::uint64_t received = 0;  // from the client, taken by the target
+  std::uint64_t sent = 0;      // from the target, taken by the client
+  std::uint64_t spliced = 0;   // of both, without visiting the process
 };
 
 struct Limits {
@@ -42,7 +44,7 @@ struct Limits {
 };
 
 /// `client`, `target` and `pools` must live until it returns. Runs on the worker's thread.
-uring::Task<Outcome> run(uring::Ring& ring, uring::Stop& stop, net::Stream& client, net::Stream& target, Pools& pools,
-                         Limits limits);
+uring::Task<Outcome> run(uring::Ring& ring, uring::Stop& stop, net::Stream& client, net::Stream& target,
+                         Pools& pools, Limits limits);
 
 }  // namespace tlsplice::relay

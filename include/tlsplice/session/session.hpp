@@ -1,4 +1,5 @@
-// One connection from accept to its record. session.cpp is the file to read first: serve() is the life of a connection.
+// One connection from accept to its record. session.cpp is the file to read first: serve() is the life of a
+// connection.
 #pragma once
 
 #include <cstdint>

@@ -21,15 +21,17 @@ struct Group {
   static base::Result<Group> from(const policy::TargetGroup& configured);
 };
 
-/// What the load balancer's flow hash looks at: protocol (always TCP here), source and destination address and port, and
-/// the TCP sequence number, so that connections of one client, even from one port, spread (spec: nlb-facts, routing).
+/// What the load balancer's flow hash looks at: protocol (always TCP here), source and destination address
+/// and port, and the TCP sequence number, so that connections of one client, even from one port, spread
+/// (spec: nlb-facts, routing).
 struct FlowKey {
   net::Address client;
   net::Address listener;  // the local address of the accepted connection
   std::uint32_t syn_sequence = 0;
 };
 
-/// `seed` is drawn at random once for each service, so that a client cannot compute which target it will meet.
+/// `seed` is drawn at random once for each service, so that a client cannot compute which target it will
+/// meet.
 std::uint64_t flow_hash(const FlowKey& key, std::uint64_t seed);
 
 /// The index of the target for this hash, each equally likely. `count` > 0.

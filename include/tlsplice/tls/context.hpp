@@ -1,6 +1,6 @@
-// What a listener or a connection to a TLS target negotiates with: OpenSSL contexts built from a predefined security
-// policy and, for a listener, its certificate. Built once by the master, before privileges drop; workers inherit them by
-// fork and only read them. The only room that knows OpenSSL.
+// What a listener or a connection to a TLS target negotiates with: OpenSSL contexts built from a predefined
+// security policy and, for a listener, its certificate. Built once by the master, before privileges drop;
+// workers inherit them by fork and only read them. The only room that knows OpenSSL.
 #pragma once
 
 #include <memory>
@@ -42,11 +42,11 @@ class Context {
   Context& operator=(Context&&) noexcept;
   ~Context();
 
-  /// For the TLS listener that stands at `listeners[index]` of the configuration. Opens certificate and key; on failure
-  /// every mistake, in the form of the configuration's own.
-  static std::expected<Context, std::vector<policy::Mistake>> server(const policy::Listener& listener,
-                                                                     std::size_t index);
-  /// For connections to TLS targets: under kDefaultSslPolicy, the target's certificate not validated (spec: nlb-facts 3).
+  /// For a TLS listener. Opens certificate and key; on failure every mistake, in the form of the
+  /// configuration's own.
+  static std::expected<Context, std::vector<policy::Mistake>> server(const policy::Listener& listener);
+  /// For connections to TLS targets: under kDefaultSslPolicy, the target's certificate not validated (spec:
+  /// nlb-facts 3).
   static base::Result<Context> client();
 
   const Offer& offer() const { return offer_; }

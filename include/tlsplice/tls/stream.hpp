@@ -1,5 +1,6 @@
-// TlsStream: one TLS connection in user space, as a net::Stream. Reads decrypt, writes encrypt, end_write() sends
-// close_notify and then the FIN; a FIN that no close_notify announced is told apart from an end (trap 34).
+// TlsStream: one TLS connection in user space, as a net::Stream. Reads decrypt, writes encrypt, end_write()
+// sends close_notify and then the FIN; a FIN that no close_notify announced is told apart from an end (trap
+// 34).
 #pragma once
 
 #include <cstdint>
@@ -22,8 +23,8 @@ class TlsStream final : public net::Stream {
   static std::unique_ptr<TlsStream> create(base::Fd socket, const Context& context, Role role);
   ~TlsStream() override;
 
-  /// Goes on with the handshake: kDone when finished, kWantRead or kWantWrite to be repeated, else it has failed and
-  /// failure() says why. A fatal alert has then been offered to the socket already.
+  /// Goes on with the handshake: kDone when finished, kWantRead or kWantWrite to be repeated, else it has
+  /// failed and failure() says why. A fatal alert has then been offered to the socket already.
   net::Io handshake();
   const std::string& failure() const { return failure_; }
 
@@ -31,7 +32,8 @@ class TlsStream final : public net::Stream {
   const char* protocol() const;  // "TLSv1.2"
   const char* cipher() const;    // "ECDHE-RSA-AES128-GCM-SHA256"
 
-  /// Once it is decided that this connection stays in user space: lets one recv(2) fetch more than one record.
+  /// Once it is decided that this connection stays in user space: lets one recv(2) fetch more than one
+  /// record.
   void read_ahead();
 
   int fd() const override { return socket_.get(); }
@@ -52,7 +54,7 @@ class TlsStream final : public net::Stream {
   std::unique_ptr<SocketState> state_;
   std::unique_ptr<ssl_st, Free> ssl_;
   std::string failure_;
-  bool broken_ = false;             // OpenSSL allows nothing more after a fatal error
+  bool broken_ = false;  // OpenSSL allows nothing more after a fatal error
   bool close_notify_sent_ = false;
 };
 

@@ -1,5 +1,5 @@
-// What a coroutine can wait for. Each awaitable yields the kernel's answer: a result >= 0, or a negative errno;
-// -ECANCELED when its Stop was requested. Descriptors must stay open until the await returns.
+// What a coroutine can wait for. Each awaitable yields the kernel's answer: a result >= 0, or a negative
+// errno; -ECANCELED when its Stop was requested. Descriptors must stay open until the await returns.
 #pragma once
 
 #include <coroutine>
@@ -31,9 +31,10 @@ class [[nodiscard]] Poll final : private Op {
 Poll readable(Ring& ring, Stop& stop, int fd);
 Poll writable(Ring& ring, Stop& stop, int fd);
 
-/// Waits for an error or a full hang-up on a socket whose peer may have ended its direction already; yields the events.
-/// The ring's poll always reports POLLRDHUP (IO_POLL_UNMASK in the kernel's io_uring/poll.c), which such a socket shows
-/// for ever: so this is one multishot poll, which reports a state only when it is entered, and RDHUP is passed over.
+/// Waits for an error or a full hang-up on a socket whose peer may have ended its direction already; yields
+/// the events. The ring's poll always reports POLLRDHUP (IO_POLL_UNMASK in the kernel's io_uring/poll.c),
+/// which such a socket shows for ever: so this is one multishot poll, which reports a state only when it is
+/// entered, and RDHUP is passed over.
 class [[nodiscard]] Failure final : private Op {
  public:
   Failure(Ring& ring, Stop& stop, int fd) : Op(ring, stop), fd_(fd) {}
@@ -61,7 +62,8 @@ class [[nodiscard]] Connect final : private Op {
   net::Address address_;  // the kernel may read it as late as submission
 };
 
-/// A connected, non-blocking socket towards `address`, or why there is none: kRefused, kTimedOut, kStopped, kExhausted.
+/// A connected, non-blocking socket towards `address`, or why there is none: kRefused, kTimedOut, kStopped,
+/// kExhausted.
 Task<base::Result<base::Fd>> connect(Ring& ring, Stop& stop, net::Address address, base::Milliseconds limit);
 
 class [[nodiscard]] Sleep final : private Timer, private Stoppable {

@@ -1,10 +1,12 @@
-// One io_uring, its loop, and what can be in flight on it. A worker has exactly one Ring, on its only thread; the ring
-// must be created by the process that uses it (trap 79). This is the only room that knows a submission entry.
+// One io_uring, its loop, and what can be in flight on it. A worker has exactly one Ring, on its only thread;
+// the ring must be created by the process that uses it (trap 79). This is the only room that knows a
+// submission entry.
 //
-// How a coroutine waits: an Op (the kernel's view of one operation) lives inside the awaiter, hence in the coroutine's
-// frame; its address is the entry's user_data. The kernel holds that address until the completion arrives, so a frame is
-// never destroyed while its Op is in flight: ending early is Stop::request(), then awaiting the same completion.
-// run_once() collects all completions first and resumes afterwards, from the top level, never inside another coroutine.
+// How a coroutine waits: an Op (the kernel's view of one operation) lives inside the awaiter, hence in the
+// coroutine's frame; its address is the entry's user_data. The kernel holds that address until the completion
+// arrives, so a frame is never destroyed while its Op is in flight: ending early is Stop::request(), then
+// awaiting the same completion. run_once() collects all completions first and resumes afterwards, from the
+// top level, never inside another coroutine.
 #pragma once
 
 #include <coroutine>
@@ -32,8 +34,8 @@ class Stoppable : public base::ListNode<Stoppable> {
   virtual void stop() = 0;
 };
 
-/// Ends everything that waits under it, and everything that later tries to: those awaits return -ECANCELED. A child is
-/// requested with its parent, not the other way round. Must outlive what waits under it.
+/// Ends everything that waits under it, and everything that later tries to: those awaits return -ECANCELED. A
+/// child is requested with its parent, not the other way round. Must outlive what waits under it.
 class Stop : public base::ListNode<Stop> {
  public:
   Stop() = default;
@@ -83,7 +85,8 @@ class Op : private Stoppable {
   bool answered_ = false;
 };
 
-/// A moment at which the ring calls fire(). Kept in a heap of pointers: arming and disarming are O(log n), no syscall.
+/// A moment at which the ring calls fire(). Kept in a heap of pointers: arming and disarming are O(log n), no
+/// syscall.
 class Timer {
  public:
   Timer(const Timer&) = delete;
@@ -115,7 +118,8 @@ class Ring {
   Ring& operator=(const Ring&) = delete;
   ~Ring();
 
-  /// Submits, waits for at least one completion or timer, resumes everyone who is due. Fails only if the ring is dead.
+  /// Submits, waits for at least one completion or timer, resumes everyone who is due. Fails only if the ring
+  /// is dead.
   base::Result<void> run_once();
 
   /// The time at which this round of the loop began: good enough for deadlines, and free.

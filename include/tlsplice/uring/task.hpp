@@ -1,8 +1,10 @@
-// Task<T> is a lazy coroutine: it starts when awaited, once, as an rvalue, and hands its result to that awaiter.
-// Dropping a started, unfinished task aborts; so does an exception that leaves it: errors are values here.
-// spawn() runs a task that nobody awaits, inside a Gate that counts it; a Gate must be empty when it dies.
+// Task<T> is a lazy coroutine: it starts when awaited, once, as an rvalue, and hands its result to that
+// awaiter. Dropping a started, unfinished task aborts; so does an exception that leaves it: errors are values
+// here. spawn() runs a task that nobody awaits, inside a Gate that counts it; a Gate must be empty when it
+// dies.
 //
-// Parameters of a task are values, or references to what outlives the worker or the awaiting frame; never temporaries.
+// Parameters of a task are values, or references to what outlives the worker or the awaiting frame; never
+// temporaries.
 #pragma once
 
 #include <coroutine>
@@ -16,8 +18,8 @@
 
 namespace tlsplice::uring {
 
-/// Coroutine frames come from free lists by size class, one set for each thread. Plain new under AddressSanitizer, so
-/// that it still sees a use after free.
+/// Coroutine frames come from free lists by size class, one set for each thread. Plain new under
+/// AddressSanitizer, so that it still sees a use after free.
 void* allocate_frame(std::size_t size);
 void free_frame(void* frame, std::size_t size);
 /// Frames alive on this thread: zero when a worker has ended all its flows.
@@ -93,7 +95,8 @@ struct Task<void>::promise_type : detail::TaskPromise {
   void take() const noexcept {}
 };
 
-/// Counts what runs inside it. `co_await gate.empty()` resumes when the last one has left; one awaiter at a time.
+/// Counts what runs inside it. `co_await gate.empty()` resumes when the last one has left; one awaiter at a
+/// time.
 class Gate {
  public:
   explicit Gate(Ring& ring) : ring_(ring) {}

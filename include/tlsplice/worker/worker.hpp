@@ -1,5 +1,5 @@
-// A worker: one process, one ring. Accepts from its own listening sockets, runs a session for each connection, drains on
-// SIGTERM (the listening sockets' queues are emptied first), ends at once on SIGQUIT.
+// A worker: one process, one ring. Accepts from its own listening sockets, runs a session for each
+// connection, drains on SIGTERM (the listening sockets' queues are emptied first), ends at once on SIGQUIT.
 #pragma once
 
 #include <cstdint>
@@ -32,7 +32,8 @@ struct Setup {
   int ready = -1;  // an eventfd: the worker adds one when it accepts
 };
 
-/// Runs until drained or told to end; returns the exit status. SIGTERM and SIGQUIT must be blocked by the caller.
+/// Runs until drained or told to end; returns the exit status. SIGTERM and SIGQUIT must be blocked by the
+/// caller.
 int run(Setup setup);
 
 }  // namespace tlsplice::worker
