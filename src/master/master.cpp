@@ -231,6 +231,7 @@ void Master::become_worker(std::size_t index, pid_t master) {
                          .log = log_,
                          .counters = counters_,
                          .target_context = *prepared_.target_context,
+                         .kernel = prepared_.kernel,
                          .flow_hash_seed = flow_hash_seed_,
                          .max_flows = config_.max_flows,
                          .drain_timeout = config_.drain_timeout,

@@ -1,5 +1,6 @@
 #include "tlsplice/master/prepare.hpp"
 
+#include <algorithm>
 #include <iterator>
 
 namespace tlsplice::master {
@@ -8,12 +9,14 @@ namespace {
 using policy::Mistake;
 
 std::expected<Prepared::Listener, std::vector<Mistake>> prepare_listener(const policy::Config& config,
-                                                                         const policy::Listener& configured) {
+                                                                         const policy::Listener& configured,
+                                                                         const ktls::Support& kernel) {
   Prepared::Listener made;
   if (configured.protocol == policy::Protocol::kTls) {
     auto context = tls::Context::server(configured);
     if (!context) return std::unexpected(std::move(context.error()));
     made.context = std::make_unique<tls::Context>(std::move(*context));
+    if (configured.ktls != policy::Ktls::kOff && kernel.ulp) made.context->capture_keys();
   }
   // Addresses and group names were checked with the whole file (policy room).
   made.address = net::Address::parse(configured.address.host, configured.address.port).value();
@@ -23,17 +26,40 @@ std::expected<Prepared::Listener, std::vector<Mistake>> prepare_listener(const p
                   .group = targets::Group::from(*config.target_group(configured.forward)).value(),
                   .handshake_timeout = configured.handshake_timeout,
                   .idle_timeout = configured.idle_timeout,
-                  .on_truncation = configured.on_truncation};
+                  .on_truncation = configured.on_truncation,
+                  .ktls = configured.ktls};
   return made;
+}
+
+/// ktls = "require" where the kernel has none: every flow would be refused.
+std::vector<Mistake> unmet_requirements(const policy::Config& config, const ktls::Support& kernel) {
+  std::vector<Mistake> mistakes;
+  if (kernel.ulp) return mistakes;
+  const auto require = [&](policy::Ktls wish, const policy::Place& place, const char* key) {
+    if (wish == policy::Ktls::kRequire)
+      mistakes.push_back({place, key, "\"require\", but " + kernel.why_not});
+  };
+  for (const policy::TargetGroup& group : config.target_groups)
+    require(group.ktls, group.place, "target_group.ktls");
+  for (const policy::Listener& listener : config.listeners)
+    require(listener.ktls, listener.place, "listener.ktls");
+  return mistakes;
+}
+
+bool any_group_wants_ktls(const policy::Config& config) {
+  return std::ranges::any_of(config.target_groups, [](const policy::TargetGroup& group) {
+    return group.protocol == policy::Protocol::kTls && group.ktls != policy::Ktls::kOff;
+  });
 }
 
 }  // namespace
 
 std::expected<Prepared, std::vector<Mistake>> prepare(const policy::Config& config) {
   Prepared prepared;
-  std::vector<Mistake> mistakes;
+  prepared.kernel = ktls::probe();
+  std::vector<Mistake> mistakes = unmet_requirements(config, prepared.kernel);
   for (const policy::Listener& configured : config.listeners) {
-    auto listener = prepare_listener(config, configured);
+    auto listener = prepare_listener(config, configured, prepared.kernel);
     if (listener) {
       prepared.listeners.push_back(std::move(*listener));
     } else {
@@ -44,6 +70,7 @@ std::expected<Prepared, std::vector<Mistake>> prepare(const policy::Config& conf
   if (!target_context) mistakes.push_back({{}, "target_group", target_context.error().text()});
   if (!mistakes.empty()) return std::unexpected(std::move(mistakes));
   prepared.target_context = std::make_unique<tls::Context>(std::move(*target_context));
+  if (prepared.kernel.ulp && any_group_wants_ktls(config)) prepared.target_context->capture_keys();
   return prepared;
 }
 

@@ -29,6 +29,7 @@ void count_cause(Counters& counters, End end) {
     case End::kOutOfMemory:
       counters.add(&C::RejectedFlowCount_Memory);
       return counters.add(&C::TCP_ELB_Reset_Count);
+    case End::kKtlsRequired:
     case End::kClientTruncated:
     case End::kTargetTruncated:
     case End::kClientError:
@@ -74,6 +75,8 @@ const char* to_string(End end) {
       return "target_handshake_failed";
     case End::kCut:
       return "cut";
+    case End::kKtlsRequired:
+      return "ktls_required";
     case End::kOutOfDescriptors:
     case End::kOutOfMemory:
       return "exhausted";
@@ -109,6 +112,8 @@ void write(base::Log& log, const FlowRecord& record, base::Instant now) {
                     {"target", target},
                     {"protocol", record.protocol},
                     {"cipher", record.cipher},
+                    {"client_ktls", record.client_ktls},
+                    {"target_ktls", record.target_ktls},
                     {"received_bytes", record.received},
                     {"sent_bytes", record.sent},
                     {"duration_ms", duration},

@@ -87,6 +87,7 @@ void read_tls(TableReader& table, const std::filesystem::path& folder, Listener&
           .value_or(listener.certificate_keys);
   listener.handshake_timeout = table.duration("handshake_timeout", kHandshakeTimeoutMin, kHandshakeTimeoutMax)
                                    .value_or(listener.handshake_timeout);
+  listener.ktls = read_ktls(table);
   auto name = table.text("ssl_policy");
   if (!name) return;
   listener.ssl_policy_place = name->place;
@@ -133,7 +134,8 @@ std::filesystem::path read_path(TableReader& table, std::string_view key,
 }
 
 void refuse_tls(TableReader& table) {
-  for (const std::string_view key : {"certificate", "certificate_keys", "ssl_policy", "handshake_timeout"}) {
+  for (const std::string_view key :
+       {"certificate", "certificate_keys", "ssl_policy", "handshake_timeout", "ktls"}) {
     if (table.has(key)) table.wrong(key, R"(only for TLS listeners; remove it or set protocol = "TLS")");
   }
 }

@@ -77,8 +77,18 @@ TargetGroup read_target_group(TableReader table, Seen& seen) {
   group.targets = read_targets(table);
   group.connect_timeout = table.duration("connect_timeout", kConnectTimeoutMin, kConnectTimeoutMax)
                               .value_or(group.connect_timeout);
+  if (protocol == Protocol::kTcp && table.has("ktls")) {
+    table.wrong("ktls", R"(only for TLS target groups; remove it or set protocol = "TLS")");
+  } else {
+    group.ktls = read_ktls(table);
+  }
   table.finish();
   return group;
+}
+
+Ktls read_ktls(TableReader& table) {
+  return table.choice<Ktls>("ktls", {{"auto", Ktls::kAuto}, {"require", Ktls::kRequire}, {"off", Ktls::kOff}})
+      .value_or(Ktls::kAuto);
 }
 
 std::string read_name(TableReader& table, std::string_view example,

@@ -27,6 +27,9 @@ TargetGroup read_target_group(TableReader table, Seen& seen);
 /// `folder` is where relative certificate paths begin.
 Listener read_listener(TableReader table, const std::filesystem::path& folder, Seen& seen);
 
+/// The key `ktls` of a listener or group.
+Ktls read_ktls(TableReader& table);
+
 /// The name of a group or listener, checked and entered in `lines`; empty when missing or wrong.
 std::string read_name(TableReader& table, std::string_view example,
                       std::map<std::string, std::uint32_t, std::less<>>& lines);

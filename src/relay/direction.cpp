@@ -58,7 +58,7 @@ Step Direction::copy() {
     if (io.status != IoStatus::kDone) return {Next::kToFailed, io.status};
     begin_ += io.bytes;
     bytes_ += io.bytes;
-    if (begin_ == end_ && end_ == kBufferBytes && from_.spliceable() && to_.spliceable()) {
+    if (begin_ == end_ && end_ == kBufferBytes && from_.splices_out() && to_.splices_in()) {
       splicing_ = true;
       spliced_at_last_wait_ = spliced_;
       release();
@@ -114,14 +114,12 @@ Step Direction::fill_pipe() {
     pipe_->bytes = static_cast<std::size_t>(n);
     return {Next::kTurn};
   }
-  const int error = errno;
+  const IoStatus status = n == 0 ? IoStatus::kEnd : net::status_of(errno, IoStatus::kWantRead);
   release();
-  if (n == 0) return {Next::kFromEnded, IoStatus::kEnd};
-  const IoStatus status = net::status_of(error, IoStatus::kWantRead);
-  if (!wants(status)) return {Next::kFromEnded, status};
-  if (spliced_ - spliced_at_last_wait_ < kWorthSplicing) splicing_ = false;
+  // An end, an error, a TLS record that is not data: reading tells what it is.
+  if (status != IoStatus::kWantRead || spliced_ - spliced_at_last_wait_ < kWorthSplicing) splicing_ = false;
   spliced_at_last_wait_ = spliced_;
-  return {Next::kWaitFrom, status};
+  return {status == IoStatus::kWantRead ? Next::kWaitFrom : Next::kTurn, IoStatus::kWantRead};
 }
 
 }  // namespace tlsplice::relay

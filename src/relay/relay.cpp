@@ -13,6 +13,11 @@ namespace {
 using net::IoStatus;
 using Next = Step::Next;
 
+// On a socket that polls readable for half a record: wake-ups in a row that brought nothing, before each
+// further one has to wait. A peer that sends half a record must not keep a CPU busy.
+constexpr int kIdleWakes = 4;
+constexpr base::Milliseconds kIdleWakePause{5};
+
 class Flow {
  public:
   Flow(uring::Ring& ring, uring::Stop& stop, net::Stream& client, net::Stream& target, Pools& pools,
@@ -93,12 +98,18 @@ uring::Task<void> Flow::pump(Way& way, Way& opposite) {
 
 /// Moves bytes until the source ends or either side fails. kWaitFrom means that the flow was stopped.
 uring::Task<Step> Flow::move_all(Way& way) {
+  int idle_wakes = 0;
   for (;;) {
     const std::uint64_t before = way.direction.bytes();
     const Step step = way.direction.advance();
-    if (way.direction.bytes() != before) idle_.touch();
+    const bool moved = way.direction.bytes() != before;
+    if (moved) idle_.touch();
     switch (step.next) {
       case Next::kWaitFrom:
+        idle_wakes = moved ? 0 : idle_wakes + 1;
+        if (idle_wakes > kIdleWakes && way.direction.from().wakes_early()) {
+          co_await uring::Sleep(ring_, stop_, kIdleWakePause);
+        }
         co_await ready(way.direction.from(), step.status);
         break;
       case Next::kWaitTo:

@@ -5,6 +5,7 @@
 
 #include <cerrno>
 
+#include "kernel_tls.hpp"
 #include "tlsplice/net/socket.hpp"
 #include "tlsplice/net/stream.hpp"
 #include "tlsplice/tls/handshake.hpp"
@@ -86,6 +87,8 @@ Task<std::expected<StreamPointer, End>> Session::meet_client(base::Fd socket) {
   if (service_.protocol == Protocol::kTcp) {
     co_return std::make_unique<net::SocketStream>(std::move(socket));
   }
+  KernelTls kernel(service_.ktls, here_.kernel);
+  kernel.attach(socket.get());
   auto stream = co_await tls::handshake(here_.ring, here_.stop, std::move(socket), *service_.context,
                                         tls::TlsStream::Role::kServer, service_.handshake_timeout);
   if (!stream) {
@@ -106,8 +109,10 @@ Task<std::expected<StreamPointer, End>> Session::meet_client(base::Fd socket) {
   }
   record_.protocol = (*stream)->protocol();
   record_.cipher = (*stream)->cipher();
-  (*stream)->read_ahead();
-  co_return std::move(*stream);
+  auto [taken, where] = kernel.take_over(std::move(*stream), here_.counters);
+  record_.client_ktls = where;
+  if (!taken) co_return std::unexpected(End::kKtlsRequired);
+  co_return std::move(taken);
 }
 
 Task<std::expected<StreamPointer, End>> Session::meet_target(std::uint64_t hash) {
@@ -143,6 +148,8 @@ Task<std::expected<base::Fd, End>> Session::connect_target(std::uint64_t hash) {
 
 /// The bytes go on re-encrypted. The handshake has the target group's connect timeout once more.
 Task<std::expected<StreamPointer, End>> Session::secure_target(base::Fd socket) {
+  KernelTls kernel(service_.group.ktls, here_.kernel);
+  kernel.attach(socket.get());
   auto stream = co_await tls::handshake(here_.ring, here_.stop, std::move(socket), here_.target_context,
                                         tls::TlsStream::Role::kClient, service_.group.connect_timeout);
   if (!stream) {
@@ -152,8 +159,10 @@ Task<std::expected<StreamPointer, End>> Session::secure_target(base::Fd socket) 
     if (fault == Fault::kExhausted) co_return std::unexpected(exhausted(stream.error()));
     co_return std::unexpected(End::kTargetHandshakeFailed);
   }
-  (*stream)->read_ahead();
-  co_return std::move(*stream);
+  auto [taken, where] = kernel.take_over(std::move(*stream), here_.counters);
+  record_.target_ktls = where;
+  if (!taken) co_return std::unexpected(End::kKtlsRequired);
+  co_return std::move(taken);
 }
 
 End Session::learn(const relay::Outcome& outcome) {

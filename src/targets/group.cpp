@@ -35,7 +35,8 @@ base::Result<Group> Group::from(const policy::TargetGroup& configured) {
   Group group{.name = configured.name,
               .protocol = configured.protocol,
               .targets = {},
-              .connect_timeout = configured.connect_timeout};
+              .connect_timeout = configured.connect_timeout,
+              .ktls = configured.ktls};
   for (const policy::HostPort& target : configured.targets) {
     auto address = net::Address::parse(target.host, target.port);
     if (!address) return base::fail(address.error());

@@ -15,6 +15,7 @@
 #include "offer.hpp"
 #include "tlsplice/base/expect.hpp"
 #include "tlsplice/base/memory.hpp"
+#include "traffic_keys.hpp"
 
 namespace tlsplice::tls {
 namespace {
@@ -185,6 +186,11 @@ base::Result<Context> Context::client() {
   if (!offer) return base::fail(offer.error());
   made.offer_ = std::move(*offer);
   return made;
+}
+
+void Context::capture_keys() {
+  install_key_log(context_.get());
+  captures_keys_ = true;
 }
 
 }  // namespace tlsplice::tls

@@ -9,6 +9,8 @@
 
 #include "bio.hpp"
 #include "errors.hpp"
+#include "tlsplice/base/expect.hpp"
+#include "traffic_keys.hpp"
 
 namespace tlsplice::tls {
 
@@ -26,12 +28,19 @@ std::unique_ptr<TlsStream> TlsStream::create(base::Fd socket, const Context& con
     return nullptr;
   }
   SSL_set_bio(ssl, bio, bio);
+  std::unique_ptr<KeyCapture> capture;
+  if (context.captures_keys()) {
+    capture = std::make_unique<KeyCapture>();
+    attach_capture(ssl, capture.get());
+  }
   role == Role::kServer ? SSL_set_accept_state(ssl) : SSL_set_connect_state(ssl);
-  return std::unique_ptr<TlsStream>(new TlsStream(std::move(socket), std::move(state), ssl));
+  return std::unique_ptr<TlsStream>(
+      new TlsStream(std::move(socket), std::move(state), std::move(capture), ssl));
 }
 
-TlsStream::TlsStream(base::Fd socket, std::unique_ptr<SocketState> state, ssl_st* ssl)
-    : socket_(std::move(socket)), state_(std::move(state)), ssl_(ssl) {}
+TlsStream::TlsStream(base::Fd socket, std::unique_ptr<SocketState> state, std::unique_ptr<KeyCapture> capture,
+                     ssl_st* ssl)
+    : socket_(std::move(socket)), state_(std::move(state)), capture_(std::move(capture)), ssl_(ssl) {}
 TlsStream::~TlsStream() = default;
 
 void TlsStream::Free::operator()(ssl_st* ssl) const {
@@ -43,6 +52,16 @@ const char* TlsStream::protocol() const {
 }
 const char* TlsStream::cipher() const {
   return SSL_get_cipher_name(ssl_.get());
+}
+
+std::expected<ktls::TrafficKeys, StayReason> TlsStream::traffic_keys() const {
+  TLSPLICE_EXPECT(capture_ != nullptr, "keys are asked of a context that does not capture them");
+  return derive_traffic_keys(ssl_.get(), *capture_);
+}
+
+base::Fd TlsStream::release_socket() && {
+  SSL_set_quiet_shutdown(ssl_.get(), 1);
+  return std::move(socket_);
 }
 
 void TlsStream::read_ahead() {

@@ -62,6 +62,7 @@ Worker::Worker(Setup& setup, uring::Ring& ring, base::Fd signals)
             .counters = setup.counters.worker(setup.index),
             .pools = pools_,
             .target_context = setup.target_context,
+            .kernel = setup.kernel,
             .flow_hash_seed = setup.flow_hash_seed},
       admission_(setup.counters, here_.counters, setup.log, setup.max_flows) {}
 

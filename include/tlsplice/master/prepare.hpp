@@ -19,6 +19,7 @@ struct Prepared {
   };
   std::vector<Listener> listeners;  // in the order of the configuration
   std::unique_ptr<tls::Context> target_context;
+  ktls::Support kernel;
 };
 
 /// Opens and checks everything that the configuration names; on failure every mistake.

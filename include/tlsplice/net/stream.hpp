@@ -43,8 +43,12 @@ class Stream {
   /// True when the last read emptied the socket and nothing decrypted is held: waiting is then better than
   /// reading.
   virtual bool drained() const = 0;
-  /// True when the socket itself carries the plaintext, so that splice(2) may move it.
-  virtual bool spliceable() const = 0;
+  /// True when splice(2) on fd() moves plaintext and is worth it: out of this socket, into this socket. A
+  /// splice that stops at something which is not data leaves it to read().
+  virtual bool splices_out() const = 0;
+  virtual bool splices_in() const = 0;
+  /// True when fd() may poll readable although read() has nothing yet, again and again (trap 44).
+  virtual bool wakes_early() const { return false; }
 };
 
 /// Turns the errno of a failed read or write on a connected socket into a status.
@@ -59,7 +63,8 @@ class SocketStream final : public Stream {
   Io write(std::span<const std::byte> from) override;
   Io end_write() override;
   bool drained() const override { return drained_; }
-  bool spliceable() const override { return true; }
+  bool splices_out() const override { return true; }
+  bool splices_in() const override { return true; }
 
  private:
   base::Fd socket_;

@@ -30,21 +30,24 @@ enum class End : std::uint8_t {
   kTargetHandshakeFailed,  // a TLS target could not agree with us
   kCut,                    // ended by us: drain timeout or stop
   kOutOfDescriptors,       // none left for the target connection, or no local port ("exhausted")
+  kKtlsRequired,           // ktls = "require" could not be kept
   kOutOfMemory,            // "exhausted"
 };
 const char* to_string(End end);
 
 struct FlowRecord {
   std::string_view listener;
-  bool tls = false;            // of the listener
-  std::string client;          // "ip:port"
-  std::string target;          // "ip:port", empty before one was connected
-  const char* protocol = "-";  // "TLSv1.2"
-  const char* cipher = "-";    // OpenSSL's name
-  std::uint64_t received = 0;  // payload bytes from the client
-  std::uint64_t sent = 0;      // payload bytes to the client
-  std::uint64_t spliced = 0;   // of both
-  bool truncated = false;      // also when on_truncation = "fin" let the flow go on
+  bool tls = false;               // of the listener
+  std::string client;             // "ip:port"
+  std::string target;             // "ip:port", empty before one was connected
+  const char* protocol = "-";     // "TLSv1.2"
+  const char* cipher = "-";       // OpenSSL's name
+  const char* client_ktls = "-";  // "kernel", or why the client's TLS stayed in user space
+  const char* target_ktls = "-";  // the same of a TLS target
+  std::uint64_t received = 0;     // payload bytes from the client
+  std::uint64_t sent = 0;         // payload bytes to the client
+  std::uint64_t spliced = 0;      // of both
+  bool truncated = false;         // also when on_truncation = "fin" let the flow go on
   base::Instant started{};
   End end = End::kClosed;
   std::string detail;  // for people, empty when the end says it all

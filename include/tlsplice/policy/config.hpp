@@ -43,12 +43,17 @@ std::string to_string(const HostPort& address);
 enum class Protocol : std::uint8_t { kTcp, kTls };
 const char* to_string(Protocol protocol);  // "TCP", "TLS"
 
+/// Whether TLS connections move into the kernel once their handshake is done. kRequire: a flow that cannot is
+/// refused.
+enum class Ktls : std::uint8_t { kAuto, kRequire, kOff };
+
 struct TargetGroup {
   std::string name;
   Protocol protocol =
       Protocol::kTcp;             // kTls: re-encrypted under kDefaultSslPolicy, certificate not validated
   std::vector<HostPort> targets;  // at least one
   Milliseconds connect_timeout = kDefaultConnectTimeout;
+  Ktls ktls = Ktls::kAuto;  // of the connections to its targets; kTls only
   Place place;
 };
 
@@ -76,6 +81,7 @@ struct Listener {
   Milliseconds handshake_timeout = kDefaultHandshakeTimeout;
   Milliseconds idle_timeout = kDefaultIdleTimeout;
   OnTruncation on_truncation = OnTruncation::kReset;
+  Ktls ktls = Ktls::kAuto;  // of the connections with clients; kTls only
   Place place;
   Place ssl_policy_place;
 };

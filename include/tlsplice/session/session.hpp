@@ -7,6 +7,7 @@
 
 #include "tlsplice/base/fd.hpp"
 #include "tlsplice/base/log.hpp"
+#include "tlsplice/ktls/kernel.hpp"
 #include "tlsplice/net/address.hpp"
 #include "tlsplice/observe/record.hpp"
 #include "tlsplice/policy/config.hpp"
@@ -26,6 +27,7 @@ struct Service {
   base::Milliseconds handshake_timeout{};
   base::Milliseconds idle_timeout{};
   policy::OnTruncation on_truncation = policy::OnTruncation::kReset;
+  policy::Ktls ktls = policy::Ktls::kAuto;
 };
 
 /// What all sessions of a worker share. Outlives them.
@@ -36,6 +38,7 @@ struct Surroundings {
   observe::Counters counters;
   relay::Pools& pools;
   const tls::Context& target_context;  // towards TLS targets
+  const ktls::Support& kernel;         // what this kernel can take over
   std::uint64_t flow_hash_seed;
 };
 

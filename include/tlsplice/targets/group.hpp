@@ -17,6 +17,7 @@ struct Group {
   policy::Protocol protocol = policy::Protocol::kTcp;
   std::vector<net::Address> targets;  // at least one
   base::Milliseconds connect_timeout{};
+  policy::Ktls ktls = policy::Ktls::kAuto;
 
   static base::Result<Group> from(const policy::TargetGroup& configured);
 };

@@ -49,6 +49,11 @@ class Context {
   /// nlb-facts 3).
   static base::Result<Context> client();
 
+  /// Makes connections of this context able to give their keys to the kernel. Costs a hex dump of the secrets
+  /// inside OpenSSL for each of them, so only where kernel TLS is wanted and there.
+  void capture_keys();
+  bool captures_keys() const { return captures_keys_; }
+
   const Offer& offer() const { return offer_; }
   ssl_ctx_st* get() const { return context_.get(); }
 
@@ -60,6 +65,7 @@ class Context {
 
   std::unique_ptr<ssl_ctx_st, Free> context_;
   Offer offer_;
+  bool captures_keys_ = false;
 };
 
 }  // namespace tlsplice::tls

@@ -7,6 +7,7 @@
 #include <memory>
 
 #include "tlsplice/base/result.hpp"
+#include "tlsplice/ktls/traffic_keys.hpp"
 #include "tlsplice/net/stream.hpp"
 #include "tlsplice/tls/context.hpp"
 
@@ -15,6 +16,16 @@ struct ssl_st;
 namespace tlsplice::tls {
 
 struct SocketState;
+struct KeyCapture;
+
+/// Why a connection stays in user space although kernel TLS was wanted.
+enum class StayReason : std::uint8_t {
+  kProtocol,     // TLS 1.0 and 1.1
+  kCipher,       // not an AEAD that the kernel has
+  kRecordSize,   // the peer asked for records smaller than the kernel sends
+  kPendingData,  // OpenSSL holds bytes of the peer that can never be given back (trap 20)
+  kLibrary,      // OpenSSL could not derive the keys
+};
 
 class TlsStream final : public net::Stream {
  public:
@@ -32,6 +43,11 @@ class TlsStream final : public net::Stream {
   const char* protocol() const;  // "TLSv1.2"
   const char* cipher() const;    // "ECDHE-RSA-AES128-GCM-SHA256"
 
+  /// What the kernel needs to go on from here; only after the handshake, with a context that captures keys.
+  std::expected<ktls::TrafficKeys, StayReason> traffic_keys() const;
+  /// Ends the TLS connection in user space without a word to the peer, and gives the socket up.
+  base::Fd release_socket() &&;
+
   /// Once it is decided that this connection stays in user space: lets one recv(2) fetch more than one
   /// record.
   void read_ahead();
@@ -41,17 +57,20 @@ class TlsStream final : public net::Stream {
   net::Io write(std::span<const std::byte> from) override;
   net::Io end_write() override;
   bool drained() const override;
-  bool spliceable() const override { return false; }
+  bool splices_out() const override { return false; }
+  bool splices_in() const override { return false; }
 
  private:
   struct Free {
     void operator()(ssl_st* ssl) const;
   };
-  TlsStream(base::Fd socket, std::unique_ptr<SocketState> state, ssl_st* ssl);
+  TlsStream(base::Fd socket, std::unique_ptr<SocketState> state, std::unique_ptr<KeyCapture> capture,
+            ssl_st* ssl);
   net::IoStatus judge(int returned);
 
   base::Fd socket_;
   std::unique_ptr<SocketState> state_;
+  std::unique_ptr<KeyCapture> capture_;  // null when the context does not capture keys
   std::unique_ptr<ssl_st, Free> ssl_;
   std::string failure_;
   bool broken_ = false;  // OpenSSL allows nothing more after a fatal error

@@ -21,6 +21,16 @@
   X(SplicedBytes) /* of ProcessedBytes: those that never visited the process */          \
   X(ClientTLSNegotiationErrorCount)                                                      \
   X(TargetTLSNegotiationErrorCount)                                                      \
+  X(KtlsConnectionCount) /* TLS connections, client's or target's, that moved into the kernel */ \
+  X(UserTlsConnectionCount_Off) /* those that stayed in user space, by reason: ktls = "off" */ \
+  X(UserTlsConnectionCount_Kernel)      /* the kernel has no TLS */                      \
+  X(UserTlsConnectionCount_Protocol)    /* TLS 1.0, 1.1 */                               \
+  X(UserTlsConnectionCount_Cipher)      /* not an AEAD that the kernel has */            \
+  X(UserTlsConnectionCount_RecordSize)  /* the peer asked for small records */           \
+  X(UserTlsConnectionCount_PendingData) /* OpenSSL held bytes already */                 \
+  X(UserTlsConnectionCount_PeerGone)    /* the peer had ended before the handover */     \
+  X(UserTlsConnectionCount_Library)     /* OpenSSL derived no keys */                    \
+  X(KtlsRequiredErrorCount)             /* refused, because ktls = "require" */          \
   X(TargetConnectionErrorCount) /* refused, timed out, no local port: each try */        \
   X(TCP_Client_Reset_Count)                                                              \
   X(TCP_Target_Reset_Count)                                                              \

@@ -26,6 +26,7 @@ struct Setup {
   base::Log log;
   const observe::CounterTable& counters;
   const tls::Context& target_context;
+  const ktls::Support& kernel;
   std::uint64_t flow_hash_seed = 0;
   std::uint32_t max_flows = 0;  // over all workers
   base::Milliseconds drain_timeout{};

@@ -1,0 +1,42 @@
+// Kernel TLS on one socket: attaching the ULP, installing keys, and what can be said for people about a
+// kernel that refuses. Plain setsockopt calls that never wait (Documentation/networking/tls.rst).
+#pragma once
+
+#include <string>
+
+#include "tlsplice/base/result.hpp"
+#include "tlsplice/ktls/traffic_keys.hpp"
+
+namespace tlsplice::ktls {
+
+enum class Way { kSend, kReceive };
+
+/// Attaches the "tls" ULP. Right after accept or connect: later the peer's FIN may have moved the socket out
+/// of ESTABLISHED, and the kernel answers ENOTCONN (trap 18). Harmless when no key follows. Yields the errno,
+/// 0 for done; ENOENT means that this kernel has no TLS, or that its module is not loaded.
+int attach(int socket);
+
+/// Installs the keys of one way. Nothing of that way may be in flight or held in user space (traps 20-23).
+/// Yields the errno, 0 for done: EINVAL or ENOENT for a cipher that this kernel does not know, EBUSY for a
+/// second time before 6.14.
+int install(int socket, Way way, Version version, Cipher cipher, const DirectionKeys& keys);
+
+/// TLS 1.3 data may be decrypted straight into the reader's buffer, because padding is not expected; padded
+/// records are merely decrypted twice (trap 40). Linux 6.0; a refusal costs nothing but speed.
+void expect_no_padding(int socket);
+
+/// What one kernel does, tried on a loopback pair: cheap enough for each start.
+struct Support {
+  bool ulp = false;
+  bool rekey = false;        // a second TLS_RX is taken: Linux 6.14
+  bool wakes_early = false;  // half a record polls readable: before Linux 6.5 (trap 44)
+  bool ciphers[2][3] = {};   // [Version][Cipher], both ways
+  std::string why_not;       // for people, when there is no ULP
+
+  bool has(Version version, Cipher cipher) const {
+    return ciphers[static_cast<int>(version)][static_cast<int>(cipher)];
+  }
+};
+Support probe();
+
+}  // namespace tlsplice::ktls

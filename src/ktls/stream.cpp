@@ -1,0 +1,194 @@
+#include "tlsplice/ktls/stream.hpp"
+
+#include <linux/tls.h>
+#include <poll.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+#include <cstring>
+#include <utility>
+
+namespace tlsplice::ktls {
+namespace {
+
+using net::Io;
+using net::IoStatus;
+
+// Record and message types, alerts: RFC 8446 appendix B.
+constexpr std::uint8_t kAlertRecord = 21;
+constexpr std::uint8_t kHandshakeRecord = 22;
+constexpr std::uint8_t kDataRecord = 23;
+constexpr std::byte kNewSessionTicket{4};
+constexpr std::byte kKeyUpdate{24};
+constexpr std::byte kUpdateRequested{1};
+constexpr std::byte kFatal{2};
+constexpr std::byte kCloseNotify{0};
+constexpr std::byte kUserCanceled{90};
+constexpr std::uint8_t kUnexpectedMessage = 10;
+constexpr std::uint8_t kDecodeError = 50;
+constexpr std::uint8_t kInternalError = 80;
+
+// A KeyUpdate costs a key derivation and two system calls (trap 38). Honest peers send one in gigabytes.
+constexpr std::uint32_t kKeyUpdatesMax = 4096;
+// Control records read in one call before the flows have a turn again.
+constexpr int kControlRecordsPerRead = 8;
+
+struct Received {
+  ssize_t bytes;  // as of recvmsg(2)
+  int error;
+  std::uint8_t type;
+};
+
+Received receive(int socket, std::span<std::byte> into) {
+  iovec part{.iov_base = into.data(), .iov_len = into.size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(std::uint8_t))> control{};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  const ssize_t n = ::recvmsg(socket, &message, 0);
+  Received received{n, n < 0 ? errno : 0, kDataRecord};
+  const cmsghdr* header = n > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
+  if (header != nullptr && header->cmsg_level == SOL_TLS && header->cmsg_type == TLS_GET_RECORD_TYPE) {
+    std::memcpy(&received.type, CMSG_DATA(header), sizeof received.type);
+  }
+  return received;
+}
+
+bool peer_ended(int socket) {
+  pollfd state{.fd = socket, .events = POLLRDHUP, .revents = 0};
+  return ::poll(&state, 1, 0) == 1;
+}
+
+bool is_bad_record(int error) {
+  return error == EBADMSG || error == EMSGSIZE || error == EINVAL || error == EIO;
+}
+
+}  // namespace
+
+KtlsStream::KtlsStream(base::Fd socket, const TrafficKeys& keys, const Support& support)
+    : socket_(std::move(socket)), version_(keys.version), wakes_early_(support.wakes_early) {
+  if (support.rekey && version_ == Version::kTls13 && keys.advance != nullptr) {
+    rekeying_ = std::make_unique<Rekeying>(Rekeying{keys});
+  }
+}
+
+Io KtlsStream::read(std::span<std::byte> into) {
+  if (trouble_ != Trouble::kNone) return {IoStatus::kBroken, 0};
+  bool nothing_before = false;
+  for (int i = 0; i < kControlRecordsPerRead; ++i) {
+    const Received received = receive(fd(), into);
+    if (received.bytes < 0) {
+      if (is_bad_record(received.error)) return broken(Trouble::kBadRecord, 0);
+      return {net::status_of(received.error, IoStatus::kWantRead), 0};
+    }
+    if (received.bytes == 0) {
+      // The end without close_notify, which comes as a record (trap 34); or an empty data record (trap 41).
+      if (peer_ended(fd()) && std::exchange(nothing_before, true)) return {IoStatus::kTruncated, 0};
+      continue;
+    }
+    const auto body = into.first(static_cast<std::size_t>(received.bytes));
+    if (received.type == kDataRecord) {
+      // Short also when a control record comes next; that one makes the socket readable.
+      drained_ = body.size() < into.size();
+      return {IoStatus::kDone, body.size()};
+    }
+    if (const auto end = obey(received.type, body)) return *end;
+  }
+  // More of the same waits: the socket is readable, so the caller comes back at once, after the others.
+  return {IoStatus::kWantRead, 0};
+}
+
+/// Nothing when reading can go on.
+std::optional<Io> KtlsStream::obey(std::uint8_t type, std::span<const std::byte> body) {
+  if (type == kAlertRecord) return obey_alert(body);
+  if (type == kHandshakeRecord) return obey_handshake(body);
+  return broken(Trouble::kUnexpectedRecord, kUnexpectedMessage);
+}
+
+std::optional<Io> KtlsStream::obey_alert(std::span<const std::byte> body) {
+  if (body.size() != 2) return broken(Trouble::kUnexpectedRecord, kDecodeError);
+  if (body[1] == kCloseNotify) return Io{IoStatus::kEnd, 0};
+  // In TLS 1.3 every alert but these two is fatal, whatever its level says (RFC 8446 section 6).
+  if (body[1] == kUserCanceled || (version_ == Version::kTls12 && body[0] != kFatal)) return std::nullopt;
+  trouble_ = Trouble::kAlert;
+  return Io{IoStatus::kBroken, 0};
+}
+
+std::optional<Io> KtlsStream::obey_handshake(std::span<const std::byte> body) {
+  if (version_ == Version::kTls13 && body[0] == kNewSessionTicket) return std::nullopt;
+  if (version_ == Version::kTls13 && body[0] == kKeyUpdate && body.size() == 5)
+    return obey_key_update(body[4]);
+  return broken(Trouble::kUnexpectedRecord, kUnexpectedMessage);
+}
+
+/// The record was sealed with the old key; the kernel now waits for the new one (trap 35), or will fail (trap
+/// 36).
+std::optional<Io> KtlsStream::obey_key_update(std::byte requested) {
+  if (++key_updates_ > kKeyUpdatesMax) return broken(Trouble::kKeyUpdateFlood, kUnexpectedMessage);
+  if (!rekeying_) return broken(Trouble::kKeyUpdate, kInternalError);
+  TrafficKeys& keys = rekeying_->keys;
+  if (!keys.advance(keys.cipher, keys.receive) ||
+      install(fd(), Way::kReceive, keys.version, keys.cipher, keys.receive) != 0) {
+    return broken(Trouble::kKeyUpdate, kInternalError);
+  }
+  if (requested == kUpdateRequested && !answer_key_update())
+    return broken(Trouble::kKeyUpdate, kInternalError);
+  return std::nullopt;
+}
+
+/// Our own KeyUpdate still goes out under the old key; everything after it under the new one.
+bool KtlsStream::answer_key_update() {
+  static constexpr std::array<std::byte, 5> kNotRequested{kKeyUpdate, std::byte{0}, std::byte{0},
+                                                          std::byte{1}, std::byte{0}};
+  TrafficKeys& keys = rekeying_->keys;
+  return send_record(kHandshakeRecord, kNotRequested) && keys.advance(keys.cipher, keys.send) &&
+         install(fd(), Way::kSend, keys.version, keys.cipher, keys.send) == 0;
+}
+
+Io KtlsStream::broken(Trouble why, std::uint8_t alert) {
+  trouble_ = why;
+  if (alert != 0) {
+    const std::array body{kFatal, std::byte{alert}};
+    (void)send_record(kAlertRecord, body);  // a peer that does not read it must do without
+  }
+  return {IoStatus::kBroken, 0};
+}
+
+Io KtlsStream::write(std::span<const std::byte> from) {
+  const ssize_t n = ::send(fd(), from.data(), from.size(), MSG_NOSIGNAL);
+  if (n >= 0) return {IoStatus::kDone, static_cast<std::size_t>(n)};
+  if (is_bad_record(errno)) return broken(Trouble::kBadRecord, 0);
+  return {net::status_of(errno, IoStatus::kWantWrite), 0};
+}
+
+Io KtlsStream::end_write() {
+  if (!close_notify_sent_) {
+    const std::array body{std::byte{1}, kCloseNotify};
+    if (!send_record(kAlertRecord, body)) return {net::status_of(errno, IoStatus::kWantWrite), 0};
+    close_notify_sent_ = true;
+  }
+  if (::shutdown(fd(), SHUT_WR) != 0) return {net::status_of(errno, IoStatus::kWantWrite), 0};
+  return {IoStatus::kDone, 0};
+}
+
+/// False with errno when the kernel did not take it. Also closes a record left open by the sender (trap 33).
+bool KtlsStream::send_record(std::uint8_t type, std::span<const std::byte> body) {
+  iovec part{.iov_base = const_cast<std::byte*>(body.data()), .iov_len = body.size()};
+  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof type)> control{};
+  msghdr message{};
+  message.msg_iov = &part;
+  message.msg_iovlen = 1;
+  message.msg_control = control.data();
+  message.msg_controllen = control.size();
+  cmsghdr* header = CMSG_FIRSTHDR(&message);
+  header->cmsg_level = SOL_TLS;
+  header->cmsg_type = TLS_SET_RECORD_TYPE;
+  header->cmsg_len = CMSG_LEN(sizeof type);
+  std::memcpy(CMSG_DATA(header), &type, sizeof type);
+  return ::sendmsg(fd(), &message, MSG_NOSIGNAL) == static_cast<ssize_t>(body.size());
+}
+
+}  // namespace tlsplice::ktls
