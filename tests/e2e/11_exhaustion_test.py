@@ -4,14 +4,13 @@ filling the limit, or by taking the limit of the running workers away with prlim
 
 import datetime
 import os
-import resource
 import time
 import unittest
 
 import harness
 from certificates import certificates
-from harness import (Proxy, group, process_status, reserve_port, service, tcp_listener, tls_listener,
-                     wait_until)
+from harness import (Proxy, group, limit_worker, process_status, reserve_port, service, tcp_listener,
+                     tls_listener, wait_until)
 from peers import Target, echoed, serve_echo, tcp_client, tls_client
 
 MIB = 1 << 20
@@ -102,20 +101,21 @@ class Exhaustion(unittest.TestCase):
         first = [self.connect(front) for front in ("TLS", "TCP")]
         for front in ("TLS", "TCP"):
             with self.subTest(front):
-                old = resource.prlimit(pid, resource.RLIMIT_NOFILE)
-                highest = max(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
-                resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 12, old[1]))
+                limit_worker(pid, "nofile", self.highest_descriptor(pid) + 12)
                 clients = self.fill(front, 30)
                 self.refuse_many(front, 50, "descriptors", "RejectedFlowCount_Descriptors")
                 self.all_alive(first + clients)
                 self.assert_not_spinning(pid)
-                resource.prlimit(pid, resource.RLIMIT_NOFILE, old)
+                limit_worker(pid, "nofile", None)
                 self.recovers(front)
                 self.all_alive(first + clients)
                 for client in clients:
                     client.close()
         self.assertEqual(self.proxy.workers()[0], pid)
         self.assertEqual(self.proxy.counters()["WorkerDeathCount"], 0)
+
+    def highest_descriptor(self, pid):
+        return max(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
 
     def assert_not_spinning(self, pid):
         """A connection that cannot be accepted must not keep the worker busy."""
@@ -131,8 +131,7 @@ class Exhaustion(unittest.TestCase):
         """The limit stays: ending some flows is what lets new ones in."""
         self.start(workers=1)
         pid = self.proxy.workers()[0]
-        highest = max(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
-        resource.prlimit(pid, resource.RLIMIT_NOFILE, (highest + 20, highest + 20))
+        limit_worker(pid, "nofile", self.highest_descriptor(pid) + 20)
         clients = self.fill("TCP", 40)
         for client in clients[:4]:
             client.close()
@@ -144,13 +143,12 @@ class Exhaustion(unittest.TestCase):
         self.start(workers=1)
         pid = self.proxy.workers()[0]
         first = [self.connect(front) for front in ("TLS", "TCP")]
-        old = resource.prlimit(pid, resource.RLIMIT_AS)
         size = int(process_status(pid)["VmSize"].split()[0]) * 1024
-        resource.prlimit(pid, resource.RLIMIT_AS, (size + MIB, old[1]))
+        limit_worker(pid, "as", size + MIB)
         clients = self.fill("TLS", 3000)
         self.refuse_many("TLS", 50, "memory", "RejectedFlowCount_Memory")
         self.all_alive(first + clients)
-        resource.prlimit(pid, resource.RLIMIT_AS, old)
+        limit_worker(pid, "as", None)
         self.recovers("TLS")
         self.all_alive(first + clients)
         self.assertEqual(self.proxy.workers()[0], pid)

@@ -133,7 +133,7 @@ class CertificateLimits(WithFiles):
 
     def test_key_and_certificate_must_match(self):
         mixed = {"chain": certificates().leaf()["chain"], "key": certificates().leaf(expired=True)["key"]}
-        self.assertRegex(self.refused(self.one_listener(mixed)).lower(), "match")
+        self.refused(self.one_listener(mixed), "certificate.key", "not the key of", str(mixed["key"]))
 
     def test_missing_or_broken_files(self):
         leaf, absent, junk = certificates().leaf(), self.folder / "absent.pem", self.folder / "junk.pem"
@@ -199,14 +199,12 @@ class Check(WithFiles):
                 self.assertEqual(done.returncode, 0, done.stdout + done.stderr)
 
     def make_certificates(self, file):
-        """The files that the example names, of the kind that it may have."""
+        """The files that the example names."""
         for listener in tomllib.loads(file.read_text()).get("listener", []):
-            named = listener.get("certificate", {})
-            leaf = certificates().leaf("ec-256" if listener.get("certificate_keys") == "any" else "rsa-2048")
-            for part, path in named.items():
+            for part, path in listener.get("certificate", {}).items():
                 self.assertFalse(pathlib.Path(path).is_absolute(), f"{file.name}: {path}")
                 (file.parent / path).parent.mkdir(parents=True, exist_ok=True)
-                shutil.copy(leaf[part], file.parent / path)
+                shutil.copy(certificates().leaf()[part], file.parent / path)
 
 
 class Logs(WithFiles):
@@ -254,7 +252,7 @@ class Logs(WithFiles):
 
     def test_a_debug_log_holds_no_secret(self):
         text, keys = self.run_some_flows({"level": "debug"})
-        self.assertTrue(any("debug" in line for line in text.splitlines()), "no debug line at all")
+        self.assertEqual(text.count("event=flow"), 3)
         entries = [line.split() for line in keys.splitlines() if not line.startswith("#")]
         secrets = [word for entry in entries for word in entry[2:]]
         self.assertGreaterEqual(len(secrets), 5)

@@ -23,7 +23,7 @@ import unittest
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("TLSPLICE") or str(REPOSITORY / "build/release/tlsplice")
 SANITIZED = os.environ.get("TLSPLICE_SANITIZED") == "1"
-PATIENCE = 90 if SANITIZED else 30  # seconds until something that must happen counts as missing
+PATIENCE = int(os.environ.get("TLSPLICE_PATIENCE", 90 if SANITIZED else 30))  # seconds for what must happen
 
 _PORTS = range(15000, 31000)  # below the ephemeral range: no client's own port can take a reserved one
 _PR_SET_PDEATHSIG = 1
@@ -322,6 +322,18 @@ def process_status(pid):
     return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
 
 
+def limit_worker(pid, resource, soft):
+    """Sets the soft limit of a running process, "nofile" or "as"; None takes it back up to the hard limit.
+    Done as the user that the process runs as: in a container root may lack the capability."""
+    status = process_status(pid)
+    column = {"nofile": "Max open files", "as": "Max address space"}[resource]
+    limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
+    hard = re.search(rf"{column} +\S+ +(\S+)", limits)[1]
+    subprocess.run(["prlimit", "--pid", str(pid), f"--{resource}={hard if soft is None else soft}:{hard}"],
+                   user=int(status["Uid"].split()[0]), group=int(status["Gid"].split()[0]), extra_groups=[],
+                   check=True, timeout=PATIENCE)
+
+
 def _inode_of_peer(client):
     """The socket inode of the other end of a loopback IPv4 connection, from the kernel's table."""
     def hexadecimal(address):
@@ -339,4 +351,4 @@ def main():
     if not os.access(PROGRAM, os.X_OK):
         sys.exit(f"{PROGRAM}: no such program; build it or name it with TLSPLICE=")
     raise_descriptor_limit()
-    unittest.main(verbosity=2)
+    unittest.main(verbosity=2, warnings="ignore")

@@ -52,7 +52,8 @@ def tls_client(port, context=None, host="127.0.0.1", timeout=PATIENCE, session=N
     """A connected SSLSocket: the fast client."""
     plain = tcp_client(port, host, timeout)
     try:
-        return (context or client_context()).wrap_socket(plain, server_hostname="localhost", session=session)
+        return (context or client_context()).wrap_socket(plain, server_hostname="localhost", session=session,
+                                                         suppress_ragged_eofs=False)
     except BaseException:
         plain.close()
         raise
@@ -84,18 +85,15 @@ def echoed(connection, data=b"ping\n"):
     return receive_exactly(connection, len(data)) == data
 
 
-def how_it_ended(connection):
-    """What a socket sees next when nobody sends: CLEAN, RESET, and under TLS also TRUNCATED or ALERT."""
+def ended_cleanly(connection):
+    """Whether the other side's end, which is all that comes now, is one that says: complete. (Python's
+    SSLSocket does not tell a reset from a bare FIN; TlsEnd does.)"""
     try:
         data = connection.recv(1)
-    except ssl.SSLEOFError:
-        return TRUNCATED
-    except ssl.SSLError:
-        return ALERT
-    except ConnectionError:
-        return RESET
+    except (ssl.SSLError, ConnectionError):
+        return False
     assert data == b"", f"unexpected byte {data!r}"
-    return CLEAN
+    return True
 
 
 def reset(connection):
@@ -218,6 +216,23 @@ class TlsEnd:
             self.socket.sendall(self._out.read())
 
 
+def exchange_of(port, word=b"ping\n", context=None):
+    """A client that says a word, finishes and listens: (its address, all that it received, how that ended).
+    The proxy may reset the connection at any step, even before connect() has returned."""
+    with socket.socket() as connection:
+        connection.bind(("127.0.0.1", 0))
+        address = connection.getsockname()
+        connection.settimeout(PATIENCE)
+        try:
+            connection.connect(("127.0.0.1", port))
+            end = TlsEnd(connection, context) if context else TcpEnd(connection)
+            end.send(word)
+            end.finish()
+        except ConnectionError:
+            return address, b"", RESET
+        return address, *end.rest()
+
+
 class Target:
     """A server on a port of its own: serve(connection) runs in a thread for each connection; what it returns
     or raises is kept in `results`. It listens from its making to the end of its `with` block."""
@@ -273,17 +288,13 @@ class Target:
 
 
 def serve_echo(connection):
-    """Sends everything back; returns (bytes, how the other side ended)."""
+    """Sends everything back; returns how much that was."""
     count = 0
-    try:
+    with contextlib.suppress(OSError):
         while data := connection.recv(65536):
             count += len(data)
             connection.sendall(data)
-    except ssl.SSLEOFError:
-        return count, TRUNCATED
-    except ConnectionError:
-        return count, RESET
-    return count, CLEAN
+    return count
 
 
 def serve_http(connection):
