@@ -111,6 +111,34 @@ class Ends(unittest.TestCase):
         self.assertEqual(flow["end"], "closed")
         self.assertEqual((int(flow["received_bytes"]), int(flow["sent_bytes"])), (received, sent))
 
+    def test_last_words_with_the_end_in_one_segment(self):
+        def check(client, target):
+            client.say_last(b"question")
+            self.assertEqual(target.rest(), (b"question", CLEAN))
+            target.say_last(b"answer")
+            self.assertEqual(client.rest(), (b"answer", CLEAN))
+            self.assert_clean_flow(received=10, sent=10)
+        self.each(check)
+
+    def test_a_client_that_closes_behind_its_end_has_closed(self):
+        """What most clients do. That nobody is left to take our own close_notify makes it no reset."""
+        def check(client, target):
+            self.assert_close_is_closed(client, target)
+        self.each(check)
+
+    def test_a_target_that_closes_behind_its_end_has_closed(self):
+        def check(client, target):
+            self.assert_close_is_closed(target, client)
+        self.each(check)
+
+    def assert_close_is_closed(self, leaver, other):
+        with self.proxy.counting(TCP_Client_Reset_Count=0, TCP_Target_Reset_Count=0, TCP_ELB_Reset_Count=0):
+            leaver.say_last(b"bye")
+            leaver.close()
+            self.assertEqual(other.rest(), (b"bye", CLEAN))
+            other.finish()
+            self.assertEqual(self.pairings.flow()["end"], "closed")
+
     def test_client_reset_reaches_the_target(self):
         def check(client, target):
             with self.proxy.counting(TCP_Client_Reset_Count=1, TCP_Target_Reset_Count=0, TruncatedCount=0):

@@ -128,6 +128,10 @@ class TcpEnd:
     def finish(self):
         self.socket.shutdown(socket.SHUT_WR)
 
+    def say_last(self, word):
+        self.send(word)
+        self.finish()
+
     def reset(self):
         reset(self.socket)
 
@@ -180,6 +184,11 @@ class TlsEnd:
         with contextlib.suppress(ssl.SSLWantReadError, ssl.SSLSyscallError):
             self.tls.unwrap()
         self._flush()
+
+    def say_last(self, word):
+        """A word and close_notify in one segment: the other side reads both at once."""
+        self.tls.write(word)
+        self.finish()
 
     def truncate(self):
         """FIN without close_notify."""
