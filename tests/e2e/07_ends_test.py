@@ -203,6 +203,13 @@ class Ends(unittest.TestCase):
             self.assertEqual(self.pairings.flow()["end"], "client_error")
         self.each(check, TLS_CLIENTS)
 
+    def test_a_broken_record_behind_a_good_one_in_one_segment(self):
+        def check(client, target):
+            client.socket.sendall(client.sealed(b"good") + BROKEN_RECORD)
+            self.assertEqual(target.rest()[1], RESET)
+            self.assertEqual(self.pairings.flow()["end"], "client_error")
+        self.each(check, TLS_CLIENTS)
+
 
 class TruncationAsFin(unittest.TestCase):
     def test_on_truncation_fin(self):

@@ -190,6 +190,11 @@ class TlsEnd:
         self.tls.write(word)
         self.finish()
 
+    def sealed(self, data):
+        """The record that data becomes, for a test to send in its own way."""
+        self.tls.write(data)
+        return self._out.read()
+
     def truncate(self):
         """FIN without close_notify."""
         self.socket.shutdown(socket.SHUT_WR)
