@@ -17,6 +17,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+import threading
 import time
 import unittest
 
@@ -146,7 +147,7 @@ class Proxy:
         self.config_file = self.folder / "tlsplice.toml"
         self.config_file.write_text(toml(config))
         self.log_file = self.folder / "log"
-        self.lines, self.foreign, self._position = [], [], 0
+        self.lines, self.foreign, self._position, self._lock = [], [], 0, threading.Lock()
         self.expected_status = 0  # a test that kills the service itself says so here
         self._known_workers = set()
         with open(self.log_file, "ab") as log:
@@ -251,14 +252,14 @@ class Proxy:
         return self.log_file.read_text(errors="replace")
 
     def _read_log(self):
-        with open(self.log_file, "rb") as log:
+        with self._lock, open(self.log_file, "rb") as log:
             log.seek(self._position)
             block = log.read()
-        whole = block[:block.rfind(b"\n") + 1]
-        self._position += len(whole)
-        for line in whole.decode(errors="replace").splitlines():
-            fields = parse_logfmt(line)
-            (self.lines.append(fields) if fields else self.foreign.append(line))
+            whole = block[:block.rfind(b"\n") + 1]
+            self._position += len(whole)
+            for line in whole.decode(errors="replace").splitlines():
+                fields = parse_logfmt(line)
+                (self.lines.append(fields) if fields else self.foreign.append(line))
 
     def events(self, name, **fields):
         """All log lines of this event (with these fields) so far, each as a dict of strings."""
