@@ -137,6 +137,8 @@ uring::Task<void> Flow::pass_end_on(Way& way, Way& opposite) {
   for (;;) {
     const net::Io io = way.direction.to().end_write();
     if (io.status == IoStatus::kDone) break;
+    // A sink that has ended itself and gone is no longer there to take our end. Every byte was taken, so nothing is cut.
+    if (io.status == IoStatus::kReset && opposite.ended) break;
     if (io.status != IoStatus::kWantRead && io.status != IoStatus::kWantWrite) {
       fail(io.status, other(way.source));
       co_return;

@@ -170,6 +170,7 @@ End Session::learn(const relay::Outcome& outcome) {
   record_.sent = outcome.sent;
   record_.spliced = outcome.spliced;
   record_.truncated = outcome.truncated;
+  if (outcome.truncated) record_.detail = "a FIN without close_notify";
   const bool client = outcome.by == relay::Side::kClient;
   switch (outcome.finish) {
     case relay::Finish::kClosed:

@@ -6,6 +6,7 @@
 
 #include <cerrno>
 #include <new>
+#include <utility>
 
 #include "bio.hpp"
 #include "errors.hpp"
@@ -94,6 +95,7 @@ Io TlsStream::handshake() {
 }
 
 Io TlsStream::read(std::span<std::byte> into) {
+  if (held_) return {*std::exchange(held_, std::nullopt), 0};
   if (broken_) return {IoStatus::kBroken, 0};
   std::size_t filled = 0;
   while (filled < into.size()) {
@@ -101,8 +103,12 @@ Io TlsStream::read(std::span<std::byte> into) {
     std::size_t got = 0;
     const int returned = SSL_read_ex(ssl_.get(), into.data() + filled, into.size() - filled, &got);
     if (returned != 1) {
-      if (filled > 0) break;  // the same answer comes again at the next read
-      return {judge(returned), 0};
+      const IoStatus status = judge(returned);
+      if (filled == 0) return {status, 0};
+      // An end or an error is told at the next read; nothing on the socket would wake anybody for it any
+      // more.
+      if (status != IoStatus::kWantRead) held_ = status;
+      break;
     }
     filled += got;
     if (drained()) break;
@@ -111,7 +117,7 @@ Io TlsStream::read(std::span<std::byte> into) {
 }
 
 bool TlsStream::drained() const {
-  return state_->drained && SSL_has_pending(ssl_.get()) == 0;
+  return !held_ && state_->drained && SSL_has_pending(ssl_.get()) == 0;
 }
 
 Io TlsStream::write(std::span<const std::byte> from) {

@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <memory>
+#include <optional>
 
 #include "tlsplice/base/result.hpp"
 #include "tlsplice/ktls/traffic_keys.hpp"
@@ -73,7 +74,8 @@ class TlsStream final : public net::Stream {
   std::unique_ptr<KeyCapture> capture_;  // null when the context does not capture keys
   std::unique_ptr<ssl_st, Free> ssl_;
   std::string failure_;
-  bool broken_ = false;  // OpenSSL allows nothing more after a fatal error
+  std::optional<net::IoStatus> held_;  // what read() met behind the bytes it returned
+  bool broken_ = false;                // OpenSSL allows nothing more after a fatal error
   bool close_notify_sent_ = false;
 };
 
