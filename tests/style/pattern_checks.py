@@ -6,8 +6,9 @@ import re
 
 from source import closing
 
-_CLOSE = re.compile(r"(?:^|[;{}()=!&|?,]|(?<!:):(?=[\s:])|\breturn\b)[ \t]*(?<![\w>])(?:::)?close\s*\((?!\s*\))",
-                    re.MULTILINE)
+_CLOSE = re.compile(
+    r"(?:^|[;{}()=!&|?,]|(?<!:):(?=[\s:])|\breturn\b)[ \t]*(?<![\w>])(?:::)?close\s*\((?!\s*\))",
+    re.MULTILINE)
 _LAMBDA = re.compile(r"\[(?!\[)")
 _KEYWORDS_BEFORE_LAMBDA = {"return", "co_return", "co_await", "co_yield", "case", "else"}
 _TASK = re.compile(r"\bTask\s*<")

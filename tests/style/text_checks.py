@@ -33,6 +33,8 @@ def length(source):
 
 
 def trailing_whitespace(source):
+    if source.path.startswith("tests/") and source.suffix in (".md", ".txt"):
+        return  # copies of what others wrote, to the byte
     for number, line in enumerate(source.lines, 1):
         if line != line.rstrip():
             yield source.finding(number, "whitespace at the end of the line")

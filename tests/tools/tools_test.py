@@ -25,6 +25,7 @@ LISTENER_PORT = 8443
 TARGET_PORT = 8080
 READY = b"Ctrl-C ends everything."
 DEADLINE_SECONDS = 60
+BUILD_SECONDS = 900  # should tools/run find something to build
 
 
 def listens(port):
@@ -34,7 +35,7 @@ def listens(port):
 
 def tool(name, *arguments):
     return subprocess.run([TOOLS / name, *arguments], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                          stderr=subprocess.STDOUT, text=True, timeout=DEADLINE_SECONDS, check=False)
+                          stderr=subprocess.STDOUT, text=True, timeout=BUILD_SECONDS, check=False)
 
 
 class Terminal:

@@ -1,0 +1,217 @@
+"""Kernels to boot in a guest: Debian's own packages, downloaded by apt and unpacked, nothing installed, no root needed.
+kernel(series, cache) gives what QEMU starts, (kernel, initramfs), and keeps it under cache/<series>/ with the packages it
+came from; a change of this file or of init makes the initramfs anew from those packages. A series that the machine's
+package sources lack is looked for in the Debian release that has it, on the same mirror, through apt with a
+configuration of its own: the machine's sources and package lists stay as they are."""
+
+import fcntl
+import hashlib
+import io
+import json
+import lzma
+import os
+import pathlib
+import re
+import shutil
+import struct
+import subprocess
+import tarfile
+
+RELEASES = {"6.1": "bookworm", "6.12": "trixie", "7.2": "forky"}  # where a series is when the machine's sources lack it
+
+# In the order in which they are loaded, each after those it depends on. What a kernel has built in or names differently
+# is left out in silence, except for the first group.
+BUILT_IN_SOMEWHERE = {"virtio_pci", "virtio_console"}
+NEEDED = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay", "tls")
+USEFUL = ("aesni_intel", "ghash_clmulni_intel", "gcm", "ccm", "ctr",
+          "chacha_x86_64", "poly1305_x86_64", "chacha_generic", "poly1305_generic", "chacha", "chacha20poly1305",
+          "tcp_diag", "unix_diag", "veth", "sch_netem")
+_MODULE = re.compile(r".*/kernel/(?:arch|crypto|lib|fs|net|drivers/(?:virtio|char|net))/(?:.*/)?([^/]+)\.ko(\.xz)?$")
+_IMAGE = re.compile(r".*/vmlinuz[^/]*$")
+_BUSYBOX = re.compile(r".*/bin/busybox$")
+
+_HERE = pathlib.Path(__file__).resolve().parent
+_KEYRING = pathlib.Path("/usr/share/keyrings/debian-archive-keyring.gpg")
+
+
+class Unavailable(Exception):
+    """The kernel cannot be had on this machine; the message says why."""
+
+
+def kernel(series, cache, say):
+    folder = cache / series
+    folder.mkdir(parents=True, exist_ok=True)
+    with open(folder / "lock", "w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        recipe = hashlib.sha256(b"".join((_HERE / name).read_bytes() for name in ("kernel.py", "init"))).hexdigest()
+        stamp = folder / "recipe"
+        if not stamp.exists() or stamp.read_text() != recipe:
+            stamp.unlink(missing_ok=True)
+            _make(series, folder, say)
+            stamp.write_text(recipe)
+    return folder / "image", folder / "initramfs"
+
+
+def _make(series, folder, say):
+    for command in ("apt-get", "apt-cache", "dpkg-deb"):
+        if not shutil.which(command):
+            raise Unavailable(f"{command} is missing: kernels come from Debian packages")
+    listed = folder / "packages.json"
+    if not listed.exists():
+        say(f"downloading the kernel {series} (once)")
+        packages = folder / "packages"
+        shutil.rmtree(packages, ignore_errors=True)
+        packages.mkdir()
+        listed.write_text(json.dumps(_download(series, folder, packages)))
+    archives = [folder / "packages" / name for name in json.loads(listed.read_text())]
+    image, busybox, modules = None, None, {}
+    for archive in archives:
+        for path, content in _files(archive, (_MODULE, _IMAGE, _BUSYBOX)):
+            if match := _MODULE.match(path):
+                modules[match[1].replace("-", "_")] = (content, bool(match[2]))
+            elif _IMAGE.match(path):
+                image = content
+            else:
+                busybox = content
+    lacking = sorted(set(NEEDED) - modules.keys() - BUILT_IN_SOMEWHERE)
+    if image is None or busybox is None or lacking:
+        raise Unavailable(f"{', '.join(a.name for a in archives)}: not as expected, lacking {lacking or 'image or busybox'}")
+    (folder / "image").write_bytes(_unpacked(image))
+    (folder / "initramfs").write_bytes(_initramfs(busybox, _in_order(modules)))
+
+
+# --- packages -------------------------------------------------------------------------------------------------------
+
+def _download(series, folder, target):
+    """Fetches the packages of the newest kernel of a series, and busybox; gives their file names."""
+    failure = (f"no linux-image-{series}* package in the package sources of this machine,"
+               f" nor in Debian's release '{RELEASES[series]}' on the same mirror")
+    for apt in _sources(series, folder):
+        names = _packages(series, apt)
+        if not names:
+            continue
+        done = _run(["apt-get", *apt, "-q", "download", *names], cwd=target)
+        files = sorted(file.name for file in target.glob("*.deb"))
+        if done.returncode == 0 and len(files) == len(names):
+            shutil.rmtree(folder / "apt", ignore_errors=True)
+            return files
+        failure = f"apt could not download {' '.join(names)}: {done.stderr.strip() or 'no reason given'}"
+        for file in files:
+            (target / file).unlink()
+    raise Unavailable(failure)
+
+
+def _sources(series, folder):
+    """Options for apt, each giving another view of what can be had: from what is at hand to what has to be asked for."""
+    root = ["-o", "APT::Sandbox::User=root"] if os.geteuid() == 0 else []
+    yield root
+    own = folder / "apt"
+    for part in ("lists/partial", "cache/archives/partial"):
+        (own / part).mkdir(parents=True, exist_ok=True)
+    fresh = [*root, "-o", f"Dir::State::Lists={own / 'lists'}", "-o", f"Dir::Cache={own / 'cache'}",
+             "-o", "Acquire::Languages=none"]
+    _run(["apt-get", *fresh, "-q", "update"])
+    yield fresh
+    mirror = _mirror(fresh)
+    if not mirror:
+        return
+    signed = f"[signed-by={_KEYRING}] " if _KEYRING.exists() else ""
+    (own / "sources.list").write_text(f"deb {signed}{mirror} {RELEASES[series]} main\n")
+    other = [*fresh, "-o", f"Dir::Etc::SourceList={own / 'sources.list'}", "-o", "Dir::Etc::SourceParts=-"]
+    _run(["apt-get", *other, "-q", "update"])
+    yield other
+
+def _mirror(apt):
+    """The address from which this machine takes Debian's main archive."""
+    listed = _run(["apt-get", *apt, "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Created-By: Packages"])
+    for line in listed.stdout.splitlines():
+        if line.startswith("Debian|Debian|"):
+            return line.split("|")[2]
+    return None
+
+
+def _packages(series, apt):
+    pattern = rf"linux-(?:image|binary|modules)-{re.escape(series)}\.[0-9]+(?:-[0-9]+|\+deb[0-9]+)?-amd64"
+    found = _run(["apt-cache", *apt, "search", "--names-only", "^linux-(image|binary|modules)-|^busybox-static$"]).stdout
+    names = {line.split()[0] for line in found.splitlines() if line.strip()}
+    kernels = sorted((name for name in names if re.fullmatch(pattern, name) and name.startswith("linux-image-")),
+                     key=lambda name: [int(number) for number in re.findall("[0-9]+", name)])
+    if not kernels or "busybox-static" not in names:
+        return None
+    release = kernels[-1].removeprefix("linux-image-")
+    split = [f"linux-binary-{release}", f"linux-modules-{release}"]  # linux-image-* is empty where these exist
+    return [*(split if names.issuperset(split) else [kernels[-1]]), "busybox-static"]
+
+
+def _run(command, **options):
+    return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
+                          env={**os.environ, "LC_ALL": "C.UTF-8"}, **options)
+
+
+# --- the initramfs --------------------------------------------------------------------------------------------------
+
+def _files(archive, wanted):
+    """The regular files of a package whose path matches one of the patterns, as (path, content)."""
+    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", archive], stdout=subprocess.PIPE) as unpack:
+        with tarfile.open(fileobj=unpack.stdout, mode="r|") as tar:
+            for member in tar:
+                if member.isfile() and any(pattern.match(member.name) for pattern in wanted):
+                    yield member.name, tar.extractfile(member).read()
+
+
+def _unpacked(image):
+    """The ELF file within a bzImage (QEMU boots it by its PVH entry), to spare the guest two seconds of decompressing;
+    the image itself where that cannot be done here."""
+    start, length = struct.unpack_from("<II", image, 0x248)
+    start += (image[0x1F1] + 1) * 512
+    payload = image[start:start + length - 4]  # its size follows in 4 bytes
+    if payload.startswith(b"\xfd7zXZ"):
+        return lzma.decompress(payload)
+    if payload.startswith(b"\x28\xb5\x2f\xfd") and shutil.which("zstd"):
+        return subprocess.run(["zstd", "-dcq"], input=payload, stdout=subprocess.PIPE, check=True).stdout
+    return image
+
+
+def _in_order(modules):
+    """The modules to load, as (name, content), every one after those it depends on."""
+    ordered = {}
+
+    def add(name):
+        if name in ordered or name not in modules:
+            return  # the latter is built into the kernel
+        content, compressed = modules[name]
+        content = lzma.decompress(content) if compressed else content
+        depends = re.search(rb"\0depends=([^\0]*)\0", content)
+        for other in depends[1].decode().split(",") if depends else ():
+            add(other.replace("-", "_"))
+        ordered[name] = content
+
+    for name in NEEDED + USEFUL:
+        add(name)
+    return ordered.items()
+
+
+def _initramfs(busybox, modules):
+    """A cpio archive, not compressed: unpacking is the guest's work, and it is slow."""
+    archive = io.BytesIO()
+    number = 0
+
+    def entry(name, mode, content=b"", device=(0, 0)):
+        nonlocal number
+        number += 1
+        path = name.encode() + b"\0"
+        fields = (number, mode, 0, 0, 1, 0, len(content), 0, 0, *device, len(path), 0)
+        for part in (b"070701" + b"".join(b"%08X" % field for field in fields) + path, content):
+            archive.write(part + b"\0" * (-(archive.tell() + len(part)) % 4))
+
+    for folder in ("bin", "dev", "host", "layers", "modules", "new", "proc", "settings", "sys"):
+        entry(folder, 0o040755)
+    entry("dev/console", 0o020600, device=(5, 1))
+    entry("bin/busybox", 0o100755, busybox)
+    for applet in ("sh", "mount", "mkdir", "insmod", "ln", "cp", "switch_root", "poweroff"):
+        entry(f"bin/{applet}", 0o120777, b"busybox")
+    entry("init", 0o100755, (_HERE / "init").read_bytes())
+    for position, (name, content) in enumerate(modules):
+        entry(f"modules/{position:02}-{name}", 0o100644, content)
+    entry("TRAILER!!!", 0)
+    return archive.getvalue()
