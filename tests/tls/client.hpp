@@ -1,4 +1,5 @@
-// A TLS peer made of plain OpenSSL on a blocking socket: a client of the listener, or a TLS target.
+// A TLS peer made of plain OpenSSL on a blocking socket: a client of the listener, or a TLS target. It knows
+// nothing of the product, so that what both agree on is TLS and not a shared mistake.
 #pragma once
 
 #include <openssl/err.h>

@@ -25,7 +25,7 @@
 namespace tlsplice::tests {
 
 /// What no step of a test takes: after it the step has failed.
-inline constexpr base::Milliseconds kPatience{30'000};
+inline constexpr base::Milliseconds kPatience{20'000};
 
 /// A ring and what runs on it. A flow that does not end within kPatience is stopped, which no test takes for
 /// its end.
@@ -53,6 +53,12 @@ class World {
     uring::spawn(gate, keep(std::move(task), result));
     run_until_empty(gate);
     return std::move(*result);
+  }
+  void run(uring::Task<void> task) {
+    run_for(base::Milliseconds(0));
+    uring::Gate gate(*ring_);
+    uring::spawn(gate, std::move(task));
+    run_until_empty(gate);
   }
   void run_until_empty(const uring::Gate& gate) {
     const uring::Deadline patience(*ring_, stop_, kPatience);

@@ -1,8 +1,7 @@
 // Promised: with either kind of key, every predefined policy accepts exactly its own protocols and cipher
 // suites, in its own order, and says truthfully what this OpenSSL cannot offer of it. Checked by handshakes
 // over memory between the listener's context and a plain OpenSSL client that is confined to one version and
-// one suite, against a table of the tests' own. Under the sanitizers: the seven policies of the document
-// fully, a sample of the others.
+// one suite, against a table of the tests' own.
 #include <gtest/gtest.h>
 #include <openssl/ssl.h>
 

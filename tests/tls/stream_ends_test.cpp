@@ -48,6 +48,35 @@ TEST_P(Ends, CloseNotifyAndFinAreAnEnd) {
   }
 }
 
+// Whoever waits for the socket after data would wait for ever: the end has left the socket with the data
+// before it.
+TEST_P(Ends, AnEndRightBehindDataIsNotDrained) {
+  Served both = serve();
+  both.stream->read_ahead();
+  both.client.write("last words");
+  both.client.close_notify();
+  std::this_thread::sleep_for(base::Milliseconds(20));
+  std::string into(100, '\0');
+  net::Io io = both.stream->read(std::as_writable_bytes(std::span(into)));
+  EXPECT_EQ(io.status, IoStatus::kDone);
+  EXPECT_EQ(io.bytes, 10u);
+  EXPECT_FALSE(both.stream->drained());
+  io = both.stream->read(std::as_writable_bytes(std::span(into)));
+  EXPECT_EQ(io.status, IoStatus::kEnd);
+}
+
+TEST_P(Ends, ABrokenRecordRightBehindDataIsNotDrained) {
+  Served both = serve();
+  both.stream->read_ahead();
+  both.client.write("last words");
+  tests::send_all(both.client.fd(), "\x17\x03\x03" + std::string("\0\x40", 2) + std::string(64, 'x'));
+  std::this_thread::sleep_for(base::Milliseconds(20));
+  std::string into(100, '\0');
+  EXPECT_EQ(both.stream->read(std::as_writable_bytes(std::span(into))).bytes, 10u);
+  EXPECT_FALSE(both.stream->drained());
+  EXPECT_EQ(both.stream->read(std::as_writable_bytes(std::span(into))).status, IoStatus::kBroken);
+}
+
 TEST_P(Ends, ABareFinIsATruncation) {
   Served both = serve();
   both.client.write("and then");
