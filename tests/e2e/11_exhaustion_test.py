@@ -9,8 +9,8 @@ import unittest
 
 import harness
 from certificates import certificates
-from harness import (Proxy, group, limit_worker, process_status, reserve_port, service, tcp_listener,
-                     tls_listener, wait_until)
+from harness import (Proxy, group, limit_worker, needs_root, process_status, reserve_port, service,
+                     tcp_listener, tls_listener, wait_until)
 from peers import Target, echoed, serve_echo, tcp_client, tls_client
 
 MIB = 1 << 20
@@ -97,6 +97,7 @@ class Exhaustion(unittest.TestCase):
         self.assertEqual(self.proxy.counters()["ActiveFlowCount"], 5)
 
     @unittest.skipIf(harness.SANITIZED, NO_DESCRIPTORS_FOR_UBSAN)
+    @needs_root
     def test_descriptors(self):
         self.start(workers=1)
         pid = self.proxy.workers()[0]
@@ -130,6 +131,7 @@ class Exhaustion(unittest.TestCase):
         self.assertLess((cpu_seconds() - before) / (time.monotonic() - start), 0.3)
 
     @unittest.skipIf(harness.SANITIZED, NO_DESCRIPTORS_FOR_UBSAN)
+    @needs_root
     def test_places_freed_by_closing_are_enough(self):
         """The limit stays: ending some flows is what lets new ones in."""
         self.start(workers=1)
@@ -142,6 +144,7 @@ class Exhaustion(unittest.TestCase):
         self.all_alive(clients[4:])
 
     @unittest.skipIf(harness.SANITIZED, "the sanitizers reserve terabytes of address space")
+    @needs_root
     def test_memory(self):
         self.start(workers=1)
         pid = self.proxy.workers()[0]

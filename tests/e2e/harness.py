@@ -26,6 +26,9 @@ PROGRAM = os.environ.get("TLSPLICE") or str(REPOSITORY / "build/release/tlsplice
 SANITIZED = os.environ.get("TLSPLICE_SANITIZED") == "1"
 PATIENCE = int(os.environ.get("TLSPLICE_PATIENCE", 90 if SANITIZED else 30))  # seconds for what must happen
 
+ROOT = os.geteuid() == 0
+needs_root = unittest.skipUnless(ROOT, "a worker is not dumpable: only root can look into it")
+
 _PORTS = range(15000, 31000)  # below the ephemeral range: no client's own port can take a reserved one
 _PR_SET_PDEATHSIG = 1
 _FIELD = re.compile(r'([A-Za-z_]\w*)=("(?:[^"\\]|\\.)*"|[^ "]*)(?: |$)')
@@ -233,7 +236,9 @@ class Proxy:
         return {index: pid for index, pid in started.items() if process_exists(pid)}
 
     def worker_descriptors(self):
-        """How many descriptors the workers hold together."""
+        """How many descriptors the workers hold together; 0 where only root could tell."""
+        if not ROOT:
+            return 0
         return sum(len(os.listdir(f"/proc/{pid}/fd")) for pid in self.workers().values())
 
     def worker_of(self, client):
