@@ -1,0 +1,181 @@
+// Promised: the choice of a target is even, depends on everything in the key and on the seed, and is never
+// outside the group. Checked over many thousands of keys such as clients make them, within five percent, and
+// over every single bit of the SYN's sequence number.
+#include "tlsplice/targets/group.hpp"
+
+#include <gtest/gtest.h>
+
+#include <bit>
+#include <limits>
+#include <random>
+#include <set>
+#include <vector>
+
+namespace tlsplice::targets {
+namespace {
+
+constexpr std::uint64_t kSeed = 0x0123456789abcdef;
+
+net::Address address(const char* host, std::uint16_t port) {
+  return *net::Address::parse(host, port);
+}
+
+FlowKey some_key() {
+  return {address("192.0.2.1", 50'000), address("198.51.100.7", 443), 0xdeadbeef};
+}
+
+/// Each of `count` targets is chosen for its fair part of the keys.
+template <typename MakeKey>
+void expect_even(std::size_t count, MakeKey make_key, std::uint64_t seed = kSeed) {
+  const std::size_t keys = 10'000 * count;
+  std::vector<std::size_t> chosen(count);
+  for (std::size_t i = 0; i < keys; ++i) {
+    const std::size_t index = choose(flow_hash(make_key(i), seed), count);
+    ASSERT_LT(index, count);
+    ++chosen[index];
+  }
+  for (std::size_t times : chosen) {
+    EXPECT_NEAR(static_cast<double>(times), 10'000.0, 500.0) << "of " << count;
+  }
+}
+
+TEST(Choose, IsEvenOverClientPorts) {
+  for (const std::size_t count : {1UZ, 2UZ, 3UZ, 5UZ, 6UZ}) {
+    expect_even(count, [](std::size_t i) {
+      FlowKey key = some_key();
+      key.client = address("192.0.2.1", static_cast<std::uint16_t>(i));
+      return key;
+    });
+  }
+}
+
+TEST(Choose, IsEvenOverSynSequences) {
+  for (const std::size_t count : {2UZ, 3UZ, 7UZ, 10UZ, 64UZ, 100UZ}) {
+    expect_even(count, [](std::size_t i) {
+      FlowKey key = some_key();
+      key.syn_sequence = static_cast<std::uint32_t>(i);  // the worst case: consecutive
+      return key;
+    });
+  }
+}
+
+TEST(Choose, IsEvenOverClients) {
+  expect_even(4, [](std::size_t i) {
+    in_addr client{htonl(0x0a000000U + static_cast<std::uint32_t>(i))};
+    sockaddr_in socket{.sin_family = AF_INET, .sin_port = htons(443), .sin_addr = client, .sin_zero = {}};
+    FlowKey key = some_key();
+    key.client = net::Address::from(reinterpret_cast<const sockaddr*>(&socket), sizeof socket);
+    return key;
+  });
+}
+
+TEST(Choose, IsEvenOverSeeds) {
+  std::vector<std::size_t> chosen(5);
+  for (std::uint64_t seed = 0; seed < 50'000; ++seed) ++chosen[choose(flow_hash(some_key(), seed), 5)];
+  for (const std::size_t times : chosen) EXPECT_NEAR(static_cast<double>(times), 10'000.0, 500.0);
+}
+
+TEST(Choose, IsNeverOutside) {
+  constexpr std::uint64_t kMost = std::numeric_limits<std::uint64_t>::max();
+  for (const std::size_t count : {1UZ, 2UZ, 3UZ, 1000UZ, 1UZ << 32}) {
+    for (const std::uint64_t hash : {std::uint64_t{0}, std::uint64_t{1}, kMost / 2, kMost - 1, kMost}) {
+      EXPECT_LT(choose(hash, count), count);
+    }
+    EXPECT_EQ(choose(0, count), 0u);
+    EXPECT_EQ(choose(kMost, count), count - 1);
+  }
+  std::mt19937_64 random(1);
+  for (int i = 0; i < 100'000; ++i) {
+    const std::size_t count = random() % 1000 + 1;
+    ASSERT_LT(choose(random(), count), count);
+  }
+}
+
+TEST(FlowHash, IsTheSameForTheSameFlow) {
+  EXPECT_EQ(flow_hash(some_key(), kSeed), flow_hash(some_key(), kSeed));
+}
+
+TEST(FlowHash, DependsOnEachPartAndOnTheSeed) {
+  std::vector<FlowKey> keys(6, some_key());
+  keys[1].client = address("192.0.2.2", 50'000);
+  keys[2].client = address("192.0.2.1", 50'001);
+  keys[3].listener = address("198.51.100.8", 443);
+  keys[4].listener = address("198.51.100.7", 444);
+  keys[5].syn_sequence ^= 1;
+  std::set<std::uint64_t> hashes;
+  for (const FlowKey& key : keys) hashes.insert(flow_hash(key, kSeed));
+  hashes.insert(flow_hash(keys[0], kSeed + 1));
+  hashes.insert(flow_hash(keys[0], 0));
+  EXPECT_EQ(hashes.size(), keys.size() + 2);
+}
+
+TEST(FlowHash, DependsOnEveryByteOfAnIpv6Address) {
+  std::set<std::uint64_t> hashes;
+  sockaddr_in6 socket{};
+  socket.sin6_family = AF_INET6;
+  for (unsigned char& byte : socket.sin6_addr.s6_addr) {
+    byte = 1;
+    FlowKey key = some_key();
+    key.client = net::Address::from(reinterpret_cast<const sockaddr*>(&socket), sizeof socket);
+    hashes.insert(flow_hash(key, kSeed));
+    byte = 0;
+  }
+  EXPECT_EQ(hashes.size(), 16u);
+}
+
+TEST(FlowHash, TellsTheTwoEndsApart) {
+  FlowKey turned = some_key();
+  std::swap(turned.client, turned.listener);
+  EXPECT_NE(flow_hash(turned, kSeed), flow_hash(some_key(), kSeed));
+}
+
+TEST(FlowHash, EachBitOfTheSequenceTurnsHalfOfTheHash) {
+  const std::uint64_t hash = flow_hash(some_key(), kSeed);
+  for (int bit = 0; bit < 32; ++bit) {
+    FlowKey key = some_key();
+    key.syn_sequence ^= 1U << bit;
+    const int turned = std::popcount(hash ^ flow_hash(key, kSeed));
+    EXPECT_GT(turned, 12) << bit;
+    EXPECT_LT(turned, 52) << bit;
+  }
+}
+
+TEST(FlowHash, HasNoCollisionAmongManyFlows) {
+  std::set<std::uint64_t> hashes;
+  for (std::uint32_t i = 0; i < 100'000; ++i) {
+    FlowKey key = some_key();
+    key.syn_sequence = i;
+    hashes.insert(flow_hash(key, kSeed));
+  }
+  EXPECT_EQ(hashes.size(), 100'000u);
+}
+
+policy::TargetGroup configured() {
+  return {.name = "app",
+          .protocol = policy::Protocol::kTls,
+          .targets = {{"192.0.2.1", 80}, {"2001:db8::1", 443}},
+          .connect_timeout = base::Milliseconds(1234),
+          .ktls = policy::Ktls::kOff,
+          .place = {}};
+}
+
+TEST(Group, IsTheConfiguredOne) {
+  const auto group = Group::from(configured());
+  ASSERT_TRUE(group.has_value());
+  EXPECT_EQ(group->name, "app");
+  EXPECT_EQ(group->protocol, policy::Protocol::kTls);
+  EXPECT_EQ(group->connect_timeout, base::Milliseconds(1234));
+  EXPECT_EQ(group->ktls, policy::Ktls::kOff);
+  EXPECT_EQ(group->targets, (std::vector{address("192.0.2.1", 80), address("2001:db8::1", 443)}));
+}
+
+TEST(Group, RefusesANameWhereAnAddressBelongs) {
+  policy::TargetGroup wrong = configured();
+  wrong.targets.push_back({"app.internal", 80});
+  const auto group = Group::from(wrong);
+  ASSERT_FALSE(group.has_value());
+  EXPECT_EQ(group.error().text(), "\"app.internal\" is not an IP address");
+}
+
+}  // namespace
+}  // namespace tlsplice::targets
