@@ -5,6 +5,7 @@
 #include <CLI/CLI.hpp>
 #include <array>
 #include <cstdio>
+#include <exception>
 #include <memory>
 
 #include "verbs.hpp"
@@ -18,7 +19,12 @@ int dispatch(int argc, char** argv);
 }  // namespace tlsplice::cli
 
 int main(int argc, char** argv) {
-  return tlsplice::cli::dispatch(argc, argv);
+  try {
+    return tlsplice::cli::dispatch(argc, argv);
+  } catch (const std::exception& error) {
+    std::fprintf(stderr, "tlsplice: %s\n", error.what());
+    return tlsplice::cli::kExitFailed;
+  }
 }
 
 namespace tlsplice::cli {

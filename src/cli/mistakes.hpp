@@ -1,4 +1,5 @@
-// How mistakes in a configuration reach people: one line each on stderr, file:line:column first.
+// How mistakes in a configuration reach people: one line each on stderr, file:line:column first, so that
+// editors and CI annotate the place.
 #pragma once
 
 #include <filesystem>

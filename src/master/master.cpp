@@ -57,7 +57,7 @@ class Master {
   int serve();
 
  private:
-  enum class State { kStarting, kServing, kEnding };
+  enum class State : std::uint8_t { kStarting, kServing, kEnding };
 
   Result<void> open(const Prepared::Listener& listener);
   void wait_for_something();
@@ -116,10 +116,10 @@ Result<void> Master::open() {
   if (!signals_ || !ready_) return base::fail(Error::system("open signalfd and eventfd", errno));
   const std::uint64_t wanted = config_.max_flows * kDescriptorsPerFlow + kDescriptorsBesides;
   if (const std::uint64_t limit = raise_descriptor_limit(wanted); limit < wanted) {
-    log_.warning("descriptor_limit",
-                 {{"limit", limit},
-                  {"wanted", wanted},
-                  {"remedy", "start as root, raise ulimit -n or fs.nr_open, or lower max_flows"}});
+    log_.info("descriptor_limit",
+              {{"limit", limit},
+               {"wanted", wanted},
+               {"remedy", "start as root, raise ulimit -n or fs.nr_open, or lower max_flows"}});
   }
   return {};
 }

@@ -32,7 +32,7 @@ std::expected<HostPort, std::string> parse_host_port(std::string_view text) {
                     in_quotes(text)));
   }
   const std::size_t end = bracketed ? text.find(']') : std::min(text.find(':'), text.size());
-  if (end == text.npos)
+  if (end == std::string_view::npos)
     return std::unexpected(fmt::format("{} has no closing bracket, {}", in_quotes(text), kExample6));
   const std::string_view host = bracketed ? text.substr(1, end - 1) : text.substr(0, end);
   const std::string_view rest = text.substr(bracketed ? end + 1 : end);
@@ -56,7 +56,8 @@ namespace {
 std::optional<std::string> canonical(int family, std::string_view host) {
   std::array<unsigned char, sizeof(in6_addr)> binary{};
   std::array<char, INET6_ADDRSTRLEN> out{};
-  if (host.find('\0') != host.npos) return std::nullopt;  // the C library would see a shorter address
+  if (host.find('\0') != std::string_view::npos)
+    return std::nullopt;  // the C library would see a shorter address
   if (inet_pton(family, std::string(host).c_str(), binary.data()) != 1) return std::nullopt;
   if (inet_ntop(family, binary.data(), out.data(), out.size()) == nullptr) return std::nullopt;
   return std::string(out.data());

@@ -41,7 +41,6 @@ class Flow {
   uring::Task<void> pump(Way& way, Way& opposite);
   uring::Task<Step> move_all(Way& way);
   uring::Task<void> pass_end_on(Way& way, Way& opposite);
-  uring::Poll ready(net::Stream& stream, IoStatus want);
   uring::Task<void> watch(Way& way);
   void note(Finish how, Side by);
   void finish(Finish how, Side by);
@@ -88,8 +87,7 @@ uring::Task<void> Flow::pump(Way& way, Way& opposite) {
   } else if (last.next == Next::kToFailed && (last.status != IoStatus::kReset || opposite.ended)) {
     fail(last.status, other(way.source));
   } else if (last.next == Next::kToFailed) {
-    // What the sink sent before it reset the connection may still be read, and is passed on before the reset
-    // is.
+    // What the sink sent before its reset may still be read, and is passed on first.
     note(Finish::kReset, other(way.source));
     co_return;
   }
@@ -104,32 +102,26 @@ uring::Task<Step> Flow::move_all(Way& way) {
     const Step step = way.direction.advance();
     const bool moved = way.direction.bytes() != before;
     if (moved) idle_.touch();
-    switch (step.next) {
-      case Next::kWaitFrom:
-        idle_wakes = moved ? 0 : idle_wakes + 1;
-        if (idle_wakes > kIdleWakes && way.direction.from().wakes_early()) {
-          co_await uring::Sleep(ring_, stop_, kIdleWakePause);
-        }
-        co_await ready(way.direction.from(), step.status);
-        break;
-      case Next::kWaitTo:
-        co_await ready(way.direction.to(), step.status);
-        break;
-      case Next::kTurn:
-        co_await uring::Yield(ring_);
-        break;
-      case Next::kFromEnded:
-      case Next::kToFailed:
-      case Next::kExhausted:
-        co_return step;
+    const bool waits_from = step.next == Next::kWaitFrom;
+    if (step.next == Next::kTurn) {
+      co_await uring::Yield(ring_);
+    } else if (!waits_from && step.next != Next::kWaitTo) {
+      co_return step;
+    } else {
+      net::Stream& stream = waits_from ? way.direction.from() : way.direction.to();
+      idle_wakes = waits_from && !moved ? idle_wakes + 1 : 0;
+      if (idle_wakes > kIdleWakes && stream.wakes_early()) {
+        co_await uring::Sleep(ring_, stop_, kIdleWakePause);
+      }
+      // Under TLS a read may have to write first, and the other way round.
+      if (step.status == IoStatus::kWantWrite) {
+        co_await uring::writable(ring_, stop_, stream.fd());
+      } else {
+        co_await uring::readable(ring_, stop_, stream.fd());
+      }
     }
     if (stop_.requested()) co_return Step{Next::kWaitFrom};
   }
-}
-
-uring::Poll Flow::ready(net::Stream& stream, IoStatus want) {
-  if (want == IoStatus::kWantWrite) return uring::writable(ring_, stop_, stream.fd());
-  return uring::readable(ring_, stop_, stream.fd());
 }
 
 /// The source ended cleanly: so does our direction towards the sink.
@@ -137,13 +129,13 @@ uring::Task<void> Flow::pass_end_on(Way& way, Way& opposite) {
   for (;;) {
     const net::Io io = way.direction.to().end_write();
     if (io.status == IoStatus::kDone) break;
-    // A sink that has ended itself and gone is no longer there to take our end. Every byte was taken, so nothing is cut.
+    // A sink that ended itself and is gone cannot take our end. It took every byte, so nothing is cut.
     if (io.status == IoStatus::kReset && opposite.ended) break;
     if (io.status != IoStatus::kWantRead && io.status != IoStatus::kWantWrite) {
       fail(io.status, other(way.source));
       co_return;
     }
-    co_await ready(way.direction.to(), io.status);
+    co_await uring::writable(ring_, stop_, way.direction.to().fd());
     if (stop_.requested()) co_return;
   }
   idle_.touch();

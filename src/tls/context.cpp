@@ -68,11 +68,14 @@ void load_chain(SSL_CTX* context, const Listener& listener, Mistakes& mistakes) 
 void load_key(SSL_CTX* context, const Listener& listener, Mistakes& mistakes) {
   const auto& file = listener.certificate.key;
   if (!readable(file, "certificate.key", mistakes)) return;
-  if (SSL_CTX_use_PrivateKey_file(context, file.c_str(), SSL_FILETYPE_PEM) == 1) return;
+  const bool loaded = SSL_CTX_use_PrivateKey_file(context, file.c_str(), SSL_FILETYPE_PEM) == 1;
+  // A key of another kind than the certificate's is kept beside it, as if for another certificate.
+  const bool lonely = loaded && mistakes.empty() && SSL_CTX_check_private_key(context) != 1;
+  if (loaded && !lonely) return;
   const unsigned long code = ERR_peek_last_error();
   const bool mismatch =
-      ERR_GET_LIB(code) == ERR_LIB_X509 && (ERR_GET_REASON(code) == X509_R_KEY_VALUES_MISMATCH ||
-                                            ERR_GET_REASON(code) == X509_R_KEY_TYPE_MISMATCH);
+      lonely || ERR_GET_LIB(code) == ERR_LIB_X509 && (ERR_GET_REASON(code) == X509_R_KEY_VALUES_MISMATCH ||
+                                                      ERR_GET_REASON(code) == X509_R_KEY_TYPE_MISMATCH);
   if (mismatch) {
     mistakes.add("certificate.key", fmt::format("{} is not the key of the certificate in {}", file.string(),
                                                 listener.certificate.chain.string()));

@@ -1,4 +1,5 @@
-// OpenSSL's error queue as text for people.
+// OpenSSL's error queue as text for people. The queue is one for each thread: whoever reports an error
+// empties it, so that nobody takes an old error for his own.
 #pragma once
 
 #include <string>

@@ -17,7 +17,7 @@ using policy::SslPolicy;
 using policy::TlsVersion;
 
 constexpr int kLegacySecurityLevel = 0;
-constexpr int kSecurityLevel = 2;
+constexpr int kSecurityLevel = 1;
 
 bool is_tls13_suite(std::string_view name) {
   return name.starts_with("TLS_");

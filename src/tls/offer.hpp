@@ -1,7 +1,11 @@
 // Puts a predefined security policy into an OpenSSL context, and says what of it this OpenSSL cannot offer.
+// Nothing is silently left out: every suite, group and version of the policy is offered or named with a
+// reason.
 #pragma once
 
 #include <openssl/ssl.h>
+
+#include <cstdint>
 
 #include "tlsplice/base/result.hpp"
 #include "tlsplice/policy/ssl_policies.hpp"
@@ -10,7 +14,7 @@
 namespace tlsplice::tls {
 
 /// Which suites the certificate's key can sign for; kEither for a context without one (a client).
-enum class KeyKind { kEither, kRsa, kEc };
+enum class KeyKind : std::uint8_t { kEither, kRsa, kEc };
 
 /// Before the certificate is loaded, which judges its key by the level.
 void set_security_level(SSL_CTX* context, const policy::SslPolicy& policy);

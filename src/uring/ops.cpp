@@ -26,10 +26,6 @@ void Poll::await_suspend(std::coroutine_handle<> waiter) {
 Poll readable(Ring& ring, Stop& stop, int fd) {
   return {ring, stop, fd, POLLIN};
 }
-Poll writable(Ring& ring, Stop& stop, int fd) {
-  return {ring, stop, fd, POLLOUT};
-}
-
 bool Failure::await_ready() {
   if (stopped()) answer(-ECANCELED);
   return stopped();
@@ -37,12 +33,16 @@ bool Failure::await_ready() {
 
 void Failure::await_suspend(std::coroutine_handle<> waiter) {
   io_uring_sqe* entry = next_entry(ring());
-  io_uring_prep_poll_multishot(entry, fd_, POLLERR | POLLHUP);
+  io_uring_prep_poll_multishot(entry, fd_, POLLERR | POLLHUP | also_);
   start(waiter, entry);
 }
 
+Failure writable(Ring& ring, Stop& stop, int fd) {
+  return {ring, stop, fd, POLLOUT};
+}
+
 bool Failure::satisfied_by(int result) const {
-  return result < 0 || (result & (POLLERR | POLLHUP)) != 0;
+  return result < 0 || (static_cast<unsigned>(result) & (POLLERR | POLLHUP | also_)) != 0;
 }
 
 bool Connect::await_ready() {

@@ -38,7 +38,7 @@ struct FramePool {
 
 thread_local FramePool pool;
 
-std::size_t class_of(std::size_t size) {
+[[maybe_unused]] std::size_t class_of(std::size_t size) {
   return (size + kClassBytes - 1) / kClassBytes - 1;
 }
 

@@ -2,6 +2,8 @@
 // reset, counts them, says so once a second, and ends by itself when there is room again.
 #pragma once
 
+#include <cstdint>
+
 #include "tlsplice/base/clock.hpp"
 #include "tlsplice/base/fd.hpp"
 #include "tlsplice/base/log.hpp"
@@ -9,7 +11,7 @@
 
 namespace tlsplice::worker {
 
-enum class Refusal { kMaxFlows, kDescriptors, kMemory };
+enum class Refusal : std::uint8_t { kMaxFlows, kDescriptors, kMemory };
 
 class Admission {
  public:

@@ -2,6 +2,7 @@
 // kernel that refuses. Plain setsockopt calls that never wait (Documentation/networking/tls.rst).
 #pragma once
 
+#include <cstdint>
 #include <string>
 
 #include "tlsplice/base/result.hpp"
@@ -9,7 +10,7 @@
 
 namespace tlsplice::ktls {
 
-enum class Way { kSend, kReceive };
+enum class Way : std::uint8_t { kSend, kReceive };
 
 /// Attaches the "tls" ULP. Right after accept or connect: later the peer's FIN may have moved the socket out
 /// of ESTABLISHED, and the kernel answers ENOTCONN (trap 18). Harmless when no key follows. Yields the errno,

@@ -1,4 +1,5 @@
 // Address is an IPv4 or IPv6 address with a port: a value, comparable, printable, ready for the socket calls.
+// Names are never resolved: a load balancer that waits for DNS on the path of a connection has no deadline.
 #pragma once
 
 #include <netinet/in.h>

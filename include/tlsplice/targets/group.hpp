@@ -1,4 +1,5 @@
 // A target group ready for use, and the choice of a target: pure functions over immutable values.
+// Nothing here connects or waits; the session does, and asks for the next target when one fails.
 #pragma once
 
 #include <cstddef>

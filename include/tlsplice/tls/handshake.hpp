@@ -1,4 +1,5 @@
 // The handshake as one coroutine, from a connected socket to a TlsStream, under one deadline.
+// Towards clients and towards TLS targets alike; runs on the worker's ring.
 #pragma once
 
 #include <memory>

@@ -29,15 +29,14 @@ class [[nodiscard]] Poll final : private Op {
 
 /// Data, an end or an error can be read.
 Poll readable(Ring& ring, Stop& stop, int fd);
-Poll writable(Ring& ring, Stop& stop, int fd);
 
-/// Waits for an error or a full hang-up on a socket whose peer may have ended its direction already; yields
+/// Waits for an error, a full hang-up, or `also` on a socket whose peer may have ended its direction; yields
 /// the events. The ring's poll always reports POLLRDHUP (IO_POLL_UNMASK in the kernel's io_uring/poll.c),
-/// which such a socket shows for ever: so this is one multishot poll, which reports a state only when it is
-/// entered, and RDHUP is passed over.
+/// which such a socket shows for ever: so this is a multishot poll, which reports a state only when it is
+/// entered, and passes over RDHUP.
 class [[nodiscard]] Failure final : private Op {
  public:
-  Failure(Ring& ring, Stop& stop, int fd) : Op(ring, stop), fd_(fd) {}
+  Failure(Ring& ring, Stop& stop, int fd, unsigned also = 0) : Op(ring, stop), fd_(fd), also_(also) {}
   bool await_ready();
   void await_suspend(std::coroutine_handle<> waiter);
   int await_resume() const { return result(); }
@@ -46,7 +45,11 @@ class [[nodiscard]] Failure final : private Op {
   bool satisfied_by(int result) const override;
 
   int fd_;
+  unsigned also_;
 };
+
+/// Something can be written, or never will be.
+Failure writable(Ring& ring, Stop& stop, int fd);
 
 /// connect(2) on a non-blocking socket; yields 0 or the negative errno.
 class [[nodiscard]] Connect final : private Op {

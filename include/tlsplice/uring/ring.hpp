@@ -1,7 +1,5 @@
-// One io_uring, its loop, and what can be in flight on it. A worker has exactly one Ring, on its only thread;
-// the ring must be created by the process that uses it (trap 79). This is the only room that knows a
-// submission entry.
-//
+// One io_uring, its loop, and what can be in flight on it. A worker has exactly one Ring, on its only thread,
+// created by the process that uses it (trap 79). The only room that knows a submission entry.
 // How a coroutine waits: an Op (the kernel's view of one operation) lives inside the awaiter, hence in the
 // coroutine's frame; its address is the entry's user_data. The kernel holds that address until the completion
 // arrives, so a frame is never destroyed while its Op is in flight: ending early is Stop::request(), then
@@ -39,7 +37,7 @@ class Stoppable : public base::ListNode<Stoppable> {
 class Stop : public base::ListNode<Stop> {
  public:
   Stop() = default;
-  explicit Stop(Stop& parent);
+  explicit Stop(Stop& parent);  // NOLINT(google-explicit-constructor): a child, not a copy
   Stop(const Stop&) = delete;
   Stop& operator=(const Stop&) = delete;
   ~Stop();
@@ -49,7 +47,7 @@ class Stop : public base::ListNode<Stop> {
 
  private:
   friend class Op;
-  friend class Sleep;
+  friend class Sleep;  // NOLINT(cppcoreguidelines-virtual-class-destructor): it is final
   base::List<Stoppable> waiting_;
   base::List<Stop> children_;
   bool requested_ = false;
