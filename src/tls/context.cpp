@@ -73,10 +73,10 @@ void load_key(SSL_CTX* context, const Listener& listener, Mistakes& mistakes) {
   const bool lonely = loaded && mistakes.empty() && SSL_CTX_check_private_key(context) != 1;
   if (loaded && !lonely) return;
   const unsigned long code = ERR_peek_last_error();
-  const bool mismatch =
-      lonely || ERR_GET_LIB(code) == ERR_LIB_X509 && (ERR_GET_REASON(code) == X509_R_KEY_VALUES_MISMATCH ||
-                                                      ERR_GET_REASON(code) == X509_R_KEY_TYPE_MISMATCH);
-  if (mismatch) {
+  const int reason = ERR_GET_REASON(code);
+  const bool other = ERR_GET_LIB(code) == ERR_LIB_X509 &&
+                     (reason == X509_R_KEY_VALUES_MISMATCH || reason == X509_R_KEY_TYPE_MISMATCH);
+  if (lonely || other) {
     mistakes.add("certificate.key", fmt::format("{} is not the key of the certificate in {}", file.string(),
                                                 listener.certificate.chain.string()));
   } else {

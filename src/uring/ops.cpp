@@ -26,6 +26,7 @@ void Poll::await_suspend(std::coroutine_handle<> waiter) {
 Poll readable(Ring& ring, Stop& stop, int fd) {
   return {ring, stop, fd, POLLIN};
 }
+
 bool Failure::await_ready() {
   if (stopped()) answer(-ECANCELED);
   return stopped();
