@@ -1,8 +1,9 @@
-"""Kernels to boot in a guest: Debian's own packages, downloaded by apt and unpacked, nothing installed, no root needed.
-kernel(series, cache) gives what QEMU starts, (kernel, initramfs), and keeps it under cache/<series>/ with the packages it
-came from; a change of this file or of init makes the initramfs anew from those packages. A series that the machine's
-package sources lack is looked for in the Debian release that has it, on the same mirror, through apt with a
-configuration of its own: the machine's sources and package lists stay as they are."""
+"""Kernels to boot in a guest: Debian's own packages, downloaded by apt and unpacked; nothing is installed and
+no root is needed. kernel(series, cache) gives what QEMU starts, (kernel, initramfs), and keeps it under
+cache/<series>/ with the packages it came from; a change of this file or of init makes the initramfs anew from
+those packages. A series that the machine's package sources lack is looked for in the Debian release that has
+it, on the same mirror, through apt with a configuration of its own: the machine's sources and package lists
+stay as they are."""
 
 import fcntl
 import hashlib
@@ -17,16 +18,18 @@ import struct
 import subprocess
 import tarfile
 
-RELEASES = {"6.1": "bookworm", "6.12": "trixie", "7.2": "forky"}  # where a series is when the machine's sources lack it
+RELEASES = {"6.1": "bookworm", "6.12": "trixie", "7.2": "forky"}  # who has it when our sources lack it
 
-# In the order in which they are loaded, each after those it depends on. What a kernel has built in or names differently
-# is left out in silence, except for the first group.
+# Loaded in this order, each after those it depends on. No kernel has all of the useful ones: some are built
+# in or have another name there.
 BUILT_IN_SOMEWHERE = {"virtio_pci", "virtio_console"}
 NEEDED = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay", "tls")
 USEFUL = ("aesni_intel", "ghash_clmulni_intel", "gcm", "ccm", "ctr",
-          "chacha_x86_64", "poly1305_x86_64", "chacha_generic", "poly1305_generic", "chacha", "chacha20poly1305",
+          "chacha_x86_64", "poly1305_x86_64", "chacha_generic", "poly1305_generic", "chacha",
+          "chacha20poly1305",
           "tcp_diag", "unix_diag", "veth", "sch_netem")
-_MODULE = re.compile(r".*/kernel/(?:arch|crypto|lib|fs|net|drivers/(?:virtio|char|net))/(?:.*/)?([^/]+)\.ko(\.xz)?$")
+_MODULE = re.compile(r".*/kernel/(?:arch|crypto|lib|fs|net|drivers/(?:virtio|char|net))/"
+                     r"(?:.*/)?([^/]+)\.ko(\.xz)?$")
 _IMAGE = re.compile(r".*/vmlinuz[^/]*$")
 _BUSYBOX = re.compile(r".*/bin/busybox$")
 
@@ -43,7 +46,8 @@ def kernel(series, cache, say):
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        recipe = hashlib.sha256(b"".join((_HERE / name).read_bytes() for name in ("kernel.py", "init"))).hexdigest()
+        sources = b"".join((_HERE / name).read_bytes() for name in ("kernel.py", "init"))
+        recipe = hashlib.sha256(sources).hexdigest()
         stamp = folder / "recipe"
         if not stamp.exists() or stamp.read_text() != recipe:
             stamp.unlink(missing_ok=True)
@@ -75,12 +79,11 @@ def _make(series, folder, say):
                 busybox = content
     lacking = sorted(set(NEEDED) - modules.keys() - BUILT_IN_SOMEWHERE)
     if image is None or busybox is None or lacking:
-        raise Unavailable(f"{', '.join(a.name for a in archives)}: not as expected, lacking {lacking or 'image or busybox'}")
+        names = ", ".join(archive.name for archive in archives)
+        raise Unavailable(f"no {' or '.join(lacking) or 'image or busybox'} in {names}")
     (folder / "image").write_bytes(_unpacked(image))
     (folder / "initramfs").write_bytes(_initramfs(busybox, _in_order(modules)))
 
-
-# --- packages -------------------------------------------------------------------------------------------------------
 
 def _download(series, folder, target):
     """Fetches the packages of the newest kernel of a series, and busybox; gives their file names."""
@@ -102,7 +105,7 @@ def _download(series, folder, target):
 
 
 def _sources(series, folder):
-    """Options for apt, each giving another view of what can be had: from what is at hand to what has to be asked for."""
+    """Options for apt, each a wider view of what can be had, from what is at hand to what is asked for."""
     root = ["-o", "APT::Sandbox::User=root"] if os.geteuid() == 0 else []
     yield root
     own = folder / "apt"
@@ -123,7 +126,8 @@ def _sources(series, folder):
 
 def _mirror(apt):
     """The address from which this machine takes Debian's main archive."""
-    listed = _run(["apt-get", *apt, "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)", "Created-By: Packages"])
+    listed = _run(["apt-get", *apt, "indextargets", "--format", "$(ORIGIN)|$(LABEL)|$(REPO_URI)",
+                   "Created-By: Packages"])
     for line in listed.stdout.splitlines():
         if line.startswith("Debian|Debian|"):
             return line.split("|")[2]
@@ -131,15 +135,16 @@ def _mirror(apt):
 
 
 def _packages(series, apt):
-    pattern = rf"linux-(?:image|binary|modules)-{re.escape(series)}\.[0-9]+(?:-[0-9]+|\+deb[0-9]+)?-amd64"
-    found = _run(["apt-cache", *apt, "search", "--names-only", "^linux-(image|binary|modules)-|^busybox-static$"]).stdout
-    names = {line.split()[0] for line in found.splitlines() if line.strip()}
-    kernels = sorted((name for name in names if re.fullmatch(pattern, name) and name.startswith("linux-image-")),
+    pattern = rf"linux-image-{re.escape(series)}\.[0-9]+(?:-[0-9]+|\+deb[0-9]+)?-amd64"
+    found = _run(["apt-cache", *apt, "search", "--names-only",
+                  "^linux-(image|binary|modules)-|^busybox-static$"])
+    names = {line.split()[0] for line in found.stdout.splitlines() if line.strip()}
+    kernels = sorted((name for name in names if re.fullmatch(pattern, name)),
                      key=lambda name: [int(number) for number in re.findall("[0-9]+", name)])
     if not kernels or "busybox-static" not in names:
         return None
     release = kernels[-1].removeprefix("linux-image-")
-    split = [f"linux-binary-{release}", f"linux-modules-{release}"]  # linux-image-* is empty where these exist
+    split = [f"linux-binary-{release}", f"linux-modules-{release}"]  # where these exist, the image is empty
     return [*(split if names.issuperset(split) else [kernels[-1]]), "busybox-static"]
 
 
@@ -147,8 +152,6 @@ def _run(command, **options):
     return subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, text=True, check=False,
                           env={**os.environ, "LC_ALL": "C.UTF-8"}, **options)
 
-
-# --- the initramfs --------------------------------------------------------------------------------------------------
 
 def _files(archive, wanted):
     """The regular files of a package whose path matches one of the patterns, as (path, content)."""
@@ -160,8 +163,8 @@ def _files(archive, wanted):
 
 
 def _unpacked(image):
-    """The ELF file within a bzImage (QEMU boots it by its PVH entry), to spare the guest two seconds of decompressing;
-    the image itself where that cannot be done here."""
+    """The ELF file within a bzImage (QEMU boots it by its PVH entry), to spare the guest two seconds of
+    decompressing; the image itself where that cannot be done here."""
     start, length = struct.unpack_from("<II", image, 0x248)
     start += (image[0x1F1] + 1) * 512
     payload = image[start:start + length - 4]  # its size follows in 4 bytes
