@@ -1,5 +1,7 @@
 #include "kernel_tls.hpp"
 
+#include "tlsplice/net/socket.hpp"
+
 namespace tlsplice::session {
 namespace {
 
@@ -46,6 +48,7 @@ KernelTls::Handover KernelTls::take_over(std::unique_ptr<tls::TlsStream> stream,
     counters.add(reason->counter);
     if (wish_ == policy::Ktls::kRequire) {
       counters.add(&C::KtlsRequiredErrorCount);
+      net::reset_on_close(stream->fd());
       return {nullptr, reason->name};
     }
     stream->read_ahead();
@@ -53,6 +56,7 @@ KernelTls::Handover KernelTls::take_over(std::unique_ptr<tls::TlsStream> stream,
   }
   if (ktls::install(stream->fd(), ktls::Way::kSend, keys.version, keys.cipher, keys.send) != 0) {
     counters.add(&C::KtlsRequiredErrorCount);
+    net::reset_on_close(stream->fd());
     return {nullptr, "kernel_refused"};
   }
   if (keys.version == ktls::Version::kTls13) ktls::expect_no_padding(stream->fd());

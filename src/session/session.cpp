@@ -134,6 +134,7 @@ Task<std::expected<base::Fd, End>> Session::connect_target(std::uint64_t hash) {
     auto socket = co_await uring::connect(here_.ring, here_.stop, target, service_.group.connect_timeout);
     if (socket) {
       record_.target = target.text();
+      record_.detail.clear();
       co_return std::move(*socket);
     }
     record_.detail = socket.error().text();

@@ -44,7 +44,7 @@ int write_socket(BIO* bio, const char* from, std::size_t size, std::size_t* put)
   } else {
     state.error = errno;
   }
-  return 0;
+  return -1;  // not 0: only -1 makes SSL_shutdown try again (OpenSSL 3.0, ssl3_shutdown)
 }
 
 long control(BIO* bio, int command, long /*number*/, void* /*pointer*/) {

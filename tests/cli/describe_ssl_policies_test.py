@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Promised: the program prints the security policies as the AWS CLI does, to the byte, and its exit status says
-whether the work failed (1) or the command line was not understood (2).
+"""Promised: the program prints the security policies as the AWS CLI does, to the byte, and its exit status
+says whether the work failed (1) or the command line was not understood (2).
 
     describe_ssl_policies_test.py PROGRAM        or with the program's path in the environment as TLSPLICE
 
