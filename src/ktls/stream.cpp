@@ -19,10 +19,14 @@ using net::IoStatus;
 constexpr std::uint8_t kAlertRecord = 21;
 constexpr std::uint8_t kHandshakeRecord = 22;
 constexpr std::uint8_t kDataRecord = 23;
+constexpr std::byte kHelloRequest{0};
+constexpr std::byte kClientHello{1};
 constexpr std::byte kNewSessionTicket{4};
 constexpr std::byte kKeyUpdate{24};
 constexpr std::byte kUpdateRequested{1};
+constexpr std::byte kWarning{1};
 constexpr std::byte kFatal{2};
+constexpr std::byte kNoRenegotiation{100};
 constexpr std::byte kCloseNotify{0};
 constexpr std::byte kUserCanceled{90};
 constexpr std::uint8_t kUnexpectedMessage = 10;
@@ -31,6 +35,8 @@ constexpr std::uint8_t kInternalError = 80;
 
 // A KeyUpdate costs a key derivation and two system calls (trap 38). Honest peers send one in gigabytes.
 constexpr std::uint32_t kKeyUpdatesMax = 4096;
+// Requests to renegotiate that are answered; a peer that goes on asking is not listening.
+constexpr std::uint32_t kRenegotiationsMax = 4;
 // Control records read in one call before the flows have a turn again.
 constexpr int kControlRecordsPerRead = 8;
 
@@ -121,6 +127,12 @@ std::optional<Io> KtlsStream::obey_handshake(std::span<const std::byte> body) {
   if (version_ == Version::kTls13 && body[0] == kNewSessionTicket) return std::nullopt;
   if (version_ == Version::kTls13 && body[0] == kKeyUpdate && body.size() == 5)
     return obey_key_update(body[4]);
+  // TLS 1.2: the peer wants to renegotiate, and is told no (RFC 5246 section 7.2.2); the connection goes on.
+  const bool asks = version_ == Version::kTls12 && (body[0] == kClientHello || body[0] == kHelloRequest);
+  if (asks && ++renegotiations_ <= kRenegotiationsMax) {
+    const std::array refusal{kWarning, kNoRenegotiation};
+    if (send_record(kAlertRecord, refusal)) return std::nullopt;
+  }
   return broken(Trouble::kUnexpectedRecord, kUnexpectedMessage);
 }
 
@@ -166,7 +178,7 @@ Io KtlsStream::write(std::span<const std::byte> from) {
 
 Io KtlsStream::end_write() {
   if (!close_notify_sent_) {
-    const std::array body{std::byte{1}, kCloseNotify};
+    const std::array body{kWarning, kCloseNotify};
     if (!send_record(kAlertRecord, body)) return {net::status_of(errno, IoStatus::kWantWrite), 0};
     close_notify_sent_ = true;
   }

@@ -149,6 +149,19 @@ TEST_P(Streams, PassOverTicketsAndEmptyRecords) {
   EXPECT_EQ(text_, "behind the tickets");
 }
 
+TEST_P(Streams, RefuseToRenegotiateAndGoOn) {
+  if (GetParam().version != Version::kTls12) GTEST_SKIP() << "TLS 1.2 only";
+  for (int i = 0; i < 4; ++i) send_record(a_->fd(), 22, std::string("\1\0\0\1x", 5));
+  write(*a_, "go on");
+  EXPECT_EQ(read(*b_, text_).status, IoStatus::kDone);
+  EXPECT_EQ(text_, "go on");
+  write(*b_, "gladly");
+  EXPECT_EQ(read(*a_, text_).status, IoStatus::kDone);  // the four refusals are warnings
+  EXPECT_EQ(text_, "gladly");
+  send_record(a_->fd(), 22, std::string("\1\0\0\1x", 5));
+  EXPECT_EQ(read(*b_, text_).status, IoStatus::kBroken);
+}
+
 TEST_P(Streams, AnswerAKeyUpdateAsTheKernelAllows) {
   if (GetParam().version != Version::kTls13) GTEST_SKIP() << "TLS 1.3 only";
   TrafficKeys keys = keys_of(GetParam().version, GetParam().cipher, true);

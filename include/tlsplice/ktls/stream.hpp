@@ -65,6 +65,7 @@ class KtlsStream final : public net::Stream {
   bool wakes_early_ = false;
   bool close_notify_sent_ = false;
   std::uint32_t key_updates_ = 0;
+  std::uint32_t renegotiations_ = 0;
 };
 
 }  // namespace tlsplice::ktls
