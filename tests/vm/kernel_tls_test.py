@@ -29,8 +29,8 @@ class KernelTls(unittest.TestCase):
         environment = {**os.environ, "TLSPLICE": str(PROGRAM), "TLSPLICE_PATIENCE": "120"}
         command = [ROOT / "tools/vm", "--kernel", kernel, "--timeout", "600", "--", "sh", "-c",
                    f"{unit} && {suites}"]
-        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=900)
+        done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
+                              text=True, timeout=900)
         if done.returncode == CANNOT_BE_HAD:
             self.skipTest(done.stderr)
         self.assertEqual(done.returncode, 0, done.stdout[-8000:] + done.stderr[-2000:])
