@@ -34,8 +34,12 @@ bool Failure::await_ready() {
 
 void Failure::await_suspend(std::coroutine_handle<> waiter) {
   io_uring_sqe* entry = next_entry(ring());
-  io_uring_prep_poll_multishot(entry, fd_, POLLERR | POLLHUP | also_);
+  prepare_again(entry);
   start(waiter, entry);
+}
+
+void Failure::prepare_again(io_uring_sqe* entry) {
+  io_uring_prep_poll_multishot(entry, fd_, POLLERR | POLLHUP | also_);
 }
 
 Failure writable(Ring& ring, Stop& stop, int fd) {

@@ -4,12 +4,13 @@
 #include <sys/resource.h>
 
 #include <cerrno>
+#include <utility>
 
 namespace tlsplice::uring {
 namespace {
 
 // user_data of entries whose completion nobody awaits.
-constexpr std::uint64_t kNobody = 0;
+constexpr std::uint64_t kNobody = 0;  // a null Op*
 
 base::Error setup_error(int errnum) {
   if (errnum == EPERM) {
@@ -76,10 +77,21 @@ void Op::complete(int result, bool more) {
     if (more) ring_.cancel(*this);
   }
   if (more) return;
+  if (!answered_ && !satisfied) {
+    ring_.unsatisfied_.push_back(this);  // not from here: collecting must not submit
+    return;
+  }
   unlink();
   in_flight_ = false;
   --ring_.in_flight_;
   ring_.ready_.push_back(waiter_);
+}
+
+void Op::begin_anew() {
+  if (stop_.requested()) return complete(-ECANCELED, false);
+  io_uring_sqe* entry = ring_.entry();
+  prepare_again(entry);
+  io_uring_sqe_set_data(entry, this);
 }
 
 // ---- Timer
@@ -169,18 +181,19 @@ void Ring::cancel(Op& op) {
 }
 
 void Ring::collect() {
+  // Each entry is given back before it is acted on: completing may submit, and submitting may collect.
   io_uring_cqe* cqe = nullptr;
-  unsigned head = 0;
-  unsigned count = 0;
-  io_uring_for_each_cqe(ring_.get(), head, cqe) {
-    ++count;
-    if (cqe->user_data != kNobody)
-      reinterpret_cast<Op*>(cqe->user_data)->complete(cqe->res, (cqe->flags & IORING_CQE_F_MORE) != 0);
+  while (io_uring_peek_cqe(ring_.get(), &cqe) == 0) {
+    auto* op = reinterpret_cast<Op*>(cqe->user_data);
+    const int result = cqe->res;
+    const bool more = (cqe->flags & IORING_CQE_F_MORE) != 0;
+    io_uring_cqe_seen(ring_.get(), cqe);
+    if (op != nullptr) op->complete(result, more);
   }
-  io_uring_cq_advance(ring_.get(), count);
 }
 
 base::Result<void> Ring::run_once() {
+  for (Op* op : std::exchange(unsatisfied_, {})) op->begin_anew();
   io_uring_cqe* cqe = nullptr;
   int error = 0;
   if (!ready_.empty()) {

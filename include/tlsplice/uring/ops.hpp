@@ -43,6 +43,7 @@ class [[nodiscard]] Failure final : private Op {
 
  private:
   bool satisfied_by(int result) const override;
+  void prepare_again(io_uring_sqe* entry) override;
 
   int fd_;
   unsigned also_;

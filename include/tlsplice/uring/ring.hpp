@@ -69,11 +69,14 @@ class Op : private Stoppable {
   void answer(int result) { result_ = result; }
   /// Of an operation that answers more than once: whether this answer is the one that was waited for.
   virtual bool satisfied_by(int /*result*/) const { return true; }
+  /// Prepares the same operation once more, when the kernel ended it before it was satisfied (trap 77).
+  virtual void prepare_again(io_uring_sqe* /*entry*/) {}
 
  private:
   friend class Ring;
   void stop() override;
   void complete(int result, bool more);
+  void begin_anew();
 
   Ring& ring_;
   Stop& stop_;
@@ -146,7 +149,8 @@ class Ring {
   std::unique_ptr<io_uring> ring_;
   std::vector<std::coroutine_handle<>> ready_;
   std::vector<std::coroutine_handle<>> resuming_;
-  std::vector<Timer*> timers_;  // a binary heap, the soonest first
+  std::vector<Op*> unsatisfied_;  // ended by the kernel too early; begun anew with the next round
+  std::vector<Timer*> timers_;    // a binary heap, the soonest first
   base::Instant now_ = base::now();
   std::size_t in_flight_ = 0;
 };
