@@ -1,10 +1,12 @@
-// Formatting of log lines. Values are quoted only where logfmt needs it; every control byte is escaped, so
-// that nothing a client sends can forge a line or an escape sequence on somebody's terminal.
+// Formatting of log lines. Values are quoted only where logfmt needs it; control bytes and broken UTF-8 are
+// escaped, so that nothing a client sends can forge a line or an escape sequence on somebody's terminal.
 #include "tlsplice/base/log.hpp"
 
+#include <fcntl.h>
 #include <fmt/chrono.h>
 #include <fmt/format.h>
 #include <poll.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <climits>
@@ -26,27 +28,47 @@ constexpr const char* name_of(LogLevel level) {
   return "unknown";
 }
 
+/// The length of the character that `text` begins with, if it is UTF-8 beyond the control characters of
+/// Latin-1; else 0.
+std::size_t printable_utf8(std::string_view text) {
+  const auto lead = static_cast<unsigned char>(text[0]);
+  const std::size_t size = lead >= 0xf0 && lead < 0xf5 ? 4 : lead >= 0xe0 ? 3 : lead >= 0xc2 ? 2 : 0;
+  if (lead >= 0xf5 || size == 0 || text.size() < size) return 0;
+  for (std::size_t i = 1; i < size; ++i) {
+    if ((static_cast<unsigned char>(text[i]) & 0xc0) != 0x80) return 0;
+  }
+  return lead == 0xc2 && static_cast<unsigned char>(text[1]) < 0xa0 ? 0 : size;
+}
+
 void append_escaped(std::string& line, std::string_view text) {
   line += '"';
-  for (const char c : text) {
-    if (c == '"' || c == '\\') {
+  while (!text.empty()) {
+    std::size_t size = 1;
+    if (const auto byte = static_cast<unsigned char>(text[0]); byte >= 0x80) {
+      size = printable_utf8(text);
+    } else if (byte < 0x20 || byte == 0x7f) {
+      size = 0;
+    } else if (byte == '"' || byte == '\\') {
       line += '\\';
-      line += c;
-    } else if (const auto byte = static_cast<unsigned char>(c); byte < 0x20 || byte == 0x7f) {
-      fmt::format_to(std::back_inserter(line), "\\u{:04x}", byte);
-    } else {
-      line += c;
     }
+    if (size == 0) {
+      fmt::format_to(std::back_inserter(line), "\\u{:04x}", static_cast<unsigned char>(text[0]));
+      size = 1;
+    } else {
+      line += text.substr(0, size);
+    }
+    text.remove_prefix(size);
   }
   line += '"';
 }
 
 bool needs_quotes(std::string_view text) {
   if (text.empty()) return true;
-  for (const char c : text) {
-    if (c == ' ' || c == '=' || c == '"' || c == '\\' || static_cast<unsigned char>(c) < 0x20 || c == 0x7f) {
-      return true;
-    }
+  while (!text.empty()) {
+    const auto byte = static_cast<unsigned char>(text[0]);
+    const std::size_t size = byte >= 0x80 ? printable_utf8(text) : 1;
+    if (size == 0 || byte <= 0x20 || byte == 0x7f || byte == '=' || byte == '"' || byte == '\\') return true;
+    text.remove_prefix(size);
   }
   return false;
 }
@@ -104,6 +126,13 @@ void Log::write(LogLevel level, std::string_view event, LogFields fields) {
       ::write(fd_, line.data(), line.size()) < 0) {
     ++dropped_;
   }
+}
+
+Fd open_log_pipe(int fd) {
+  struct stat about{};
+  if (::fstat(fd, &about) != 0 || !S_ISFIFO(about.st_mode)) return Fd();
+  // A description of our own: setting O_NONBLOCK on the one we inherited would change it for everybody else.
+  return Fd(::open(fmt::format("/proc/self/fd/{}", fd).c_str(), O_WRONLY | O_NONBLOCK | O_CLOEXEC));
 }
 
 }  // namespace tlsplice::base

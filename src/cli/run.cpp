@@ -22,7 +22,8 @@ int run(const std::filesystem::path& file) {
     print_mistakes(file, prepared.error());
     return 1;
   }
-  base::Log log(STDERR_FILENO, config->log.level, config->log.format);
+  const base::Fd pipe = base::open_log_pipe(STDERR_FILENO);
+  base::Log log(pipe ? pipe.get() : STDERR_FILENO, config->log.level, config->log.format);
   for (const master::Prepared::Listener& listener : prepared->listeners) {
     if (!listener.context) continue;
     const tls::Offer& offer = listener.context->offer();

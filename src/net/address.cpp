@@ -10,13 +10,14 @@ namespace tlsplice::net {
 base::Result<Address> Address::parse(std::string_view host, std::uint16_t port) {
   const std::string text(host);
   Address address;
-  if (::inet_pton(AF_INET, text.c_str(), &address.storage_.v4.sin_addr) == 1) {
+  const bool whole = host.find('\0') == std::string_view::npos;  // the C library would stop there
+  if (whole && ::inet_pton(AF_INET, text.c_str(), &address.storage_.v4.sin_addr) == 1) {
     address.storage_.v4.sin_family = AF_INET;
     address.storage_.v4.sin_port = htons(port);
     return address;
   }
   address = {};
-  if (::inet_pton(AF_INET6, text.c_str(), &address.storage_.v6.sin6_addr) == 1) {
+  if (whole && ::inet_pton(AF_INET6, text.c_str(), &address.storage_.v6.sin6_addr) == 1) {
     address.storage_.v6.sin6_family = AF_INET6;
     address.storage_.v6.sin6_port = htons(port);
     return address;

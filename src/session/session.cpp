@@ -25,7 +25,7 @@ class Session {
   Session(Surroundings& here, const Service& service, net::Address peer)
       : here_(here), service_(service), peer_(peer) {}
 
-  Task<void> run(base::Fd socket);
+  Task<End> run(base::Fd socket);
 
  private:
   Task<End> serve(base::Fd socket);
@@ -46,7 +46,7 @@ End exhausted(const base::Error& error) {
   return descriptors ? End::kOutOfDescriptors : End::kOutOfMemory;
 }
 
-Task<void> Session::run(base::Fd socket) {
+Task<End> Session::run(base::Fd socket) {
   record_.listener = service_.name;
   record_.tls = service_.protocol == Protocol::kTls;
   record_.client = peer_.text();
@@ -55,6 +55,7 @@ Task<void> Session::run(base::Fd socket) {
   record_.end = co_await serve(std::move(socket));
   observe::count_end(here_.counters, record_);
   observe::write(here_.log, record_, here_.ring.now());
+  co_return record_.end;
 }
 
 Task<End> Session::serve(base::Fd socket) {
@@ -194,9 +195,9 @@ End Session::learn(const relay::Outcome& outcome) {
 
 }  // namespace
 
-Task<void> run(Surroundings& here, const Service& service, base::Fd client, net::Address peer) {
+Task<End> run(Surroundings& here, const Service& service, base::Fd client, net::Address peer) {
   Session session(here, service, peer);
-  co_await session.run(std::move(client));
+  co_return co_await session.run(std::move(client));
 }
 
 }  // namespace tlsplice::session

@@ -23,7 +23,7 @@ std::uint64_t avalanche(std::uint64_t x) {
 std::uint64_t mix(std::uint64_t hash, const net::Address& address) {
   const std::string_view ip = address.ip_bytes();
   std::uint64_t words[2] = {};
-  std::memcpy(words, ip.data(), ip.size());
+  if (!ip.empty()) std::memcpy(words, ip.data(), ip.size());
   hash = avalanche(hash ^ words[0]);
   hash = avalanche(hash ^ words[1]);
   return avalanche(hash ^ address.port());

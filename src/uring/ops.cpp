@@ -69,7 +69,7 @@ Task<base::Result<base::Fd>> connect(Ring& ring, Stop& stop, net::Address addres
   const int error = -co_await Connect(ring, within, socket->get(), address);
   if (error == 0) co_return socket;
   auto failure = base::Error::system(fmt::format("connect {}", address.text()), error);
-  if (deadline.expired()) failure.fault = base::Fault::kTimedOut;
+  if (error == ECANCELED && deadline.expired() && !stop.requested()) failure.fault = base::Fault::kTimedOut;
   // A reset in answer to our SYN and a reset right after it look alike to whoever chooses targets.
   if (failure.fault == base::Fault::kReset) failure.fault = base::Fault::kRefused;
   co_return base::fail(std::move(failure));

@@ -8,6 +8,22 @@
 namespace tlsplice::worker {
 namespace {
 
+struct Kind {
+  observe::Counter counter;
+  const char* name;
+  const char* remedy;
+};
+
+// In the order of Refusal.
+constexpr Kind kKinds[] = {
+    {&tlsplice_counters::RejectedFlowCount_MaxFlows, "max_flows",
+     "raise max_flows if the machine can carry more"},
+    {&tlsplice_counters::RejectedFlowCount_Descriptors, "descriptors",
+     "raise the limit on open files (ulimit -n)"},
+    {&tlsplice_counters::RejectedFlowCount_Memory, "memory",
+     "give the service more memory, or lower max_flows"},
+};
+
 base::Fd open_spare() {
   return base::Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC));
 }
@@ -42,26 +58,17 @@ bool Admission::refuse_next(int listener, base::Instant now) {
   auto accepted = net::accept(listener);
   if (accepted) reset(accepted->socket);
   spare_ = open_spare();
-  count(Refusal::kDescriptors, now);
+  if (accepted) count(Refusal::kDescriptors, now);
   return accepted.has_value();
 }
 
 void Admission::count(Refusal reason, base::Instant now) {
-  struct Kind {
-    observe::Counter counter;
-    const char* name;
-    const char* remedy;
-  };
-  static constexpr Kind kKinds[] = {
-      {&tlsplice_counters::RejectedFlowCount_MaxFlows, "max_flows",
-       "raise max_flows if the machine can carry more"},
-      {&tlsplice_counters::RejectedFlowCount_Descriptors, "descriptors",
-       "raise the limit on open files (ulimit -n)"},
-      {&tlsplice_counters::RejectedFlowCount_Memory, "memory",
-       "give the service more memory, or lower max_flows"},
-  };
+  own_.add(kKinds[static_cast<std::size_t>(reason)].counter);
+  say(reason, now);
+}
+
+void Admission::say(Refusal reason, base::Instant now) {
   const auto index = static_cast<std::size_t>(reason);
-  own_.add(kKinds[index].counter);
   if (!said_[index].allow(now)) return;
   log_.warning("refusing", {{"reason", kKinds[index].name},
                             {"not_said", said_[index].held_back()},

@@ -26,6 +26,8 @@ class Admission {
   bool refuse_next(int listener, base::Instant now);
 
   void count(Refusal reason, base::Instant now);
+  /// Says it only, once a second: for flows whose record has counted it.
+  void say(Refusal reason, base::Instant now);
 
  private:
   const observe::CounterTable& all_;

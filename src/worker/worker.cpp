@@ -7,6 +7,7 @@
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
+#include <utility>
 
 #include "admission.hpp"
 #include "tlsplice/net/socket.hpp"
@@ -19,8 +20,8 @@ using uring::Task;
 
 // Connections taken from one listening socket before the flows have a turn.
 constexpr int kAcceptsPerTurn = 64;
-// After the kernel had no memory for a connection.
-constexpr base::Milliseconds kMemoryPause{50};
+// After the kernel had neither memory nor a descriptor for a connection.
+constexpr base::Milliseconds kShortagePause{50};
 
 class Worker {
  public:
@@ -33,6 +34,7 @@ class Worker {
   Task<void> accept_from(Door& door);
   bool accept_some(Door& door);
   void admit(net::Accepted accepted, const session::Service& service);
+  Task<void> run_flow(net::Accepted accepted, const session::Service& service);
 
   Setup& setup_;
   uring::Ring& ring_;
@@ -46,7 +48,8 @@ class Worker {
   relay::Pools pools_;
   session::Surroundings here_;
   Admission admission_;
-  bool kernel_short_of_memory_ = false;
+  bool kernel_is_short_ = false;  // of memory or descriptors, beyond what refusing could mend
+  std::uint64_t dropped_lines_ = 0;
 };
 
 Worker::Worker(Setup& setup, uring::Ring& ring, base::Fd signals)
@@ -71,7 +74,9 @@ base::Result<void> Worker::run() {
   uring::spawn(all_, serve());
   while (all_.inside() > 0) {
     if (auto round = ring_.run_once(); !round) return round;
-    here_.counters.set(&tlsplice_counters::DroppedLogLineCount, setup_.log.dropped());
+    const std::uint64_t dropped = setup_.log.dropped();
+    here_.counters.add(&tlsplice_counters::DroppedLogLineCount,
+                       dropped - std::exchange(dropped_lines_, dropped));
   }
   return {};
 }
@@ -102,12 +107,11 @@ Task<void> Worker::accept_from(Door& door) {
   while (!stop_accepting_.requested()) {
     co_await uring::readable(ring_, stop_accepting_, door.listener.get());
     accept_some(door);
-    if (kernel_short_of_memory_) co_await uring::Sleep(ring_, stop_accepting_, kMemoryPause);
-    kernel_short_of_memory_ = false;
+    if (kernel_is_short_) co_await uring::Sleep(ring_, stop_accepting_, kShortagePause);
+    kernel_is_short_ = false;
   }
   // The last of the queue: these clients were told that they are connected.
-  while (accept_some(door)) {
-  }
+  while (accept_some(door)) co_await uring::Yield(ring_);
   door.listener.reset();
 }
 
@@ -122,11 +126,12 @@ bool Worker::accept_some(Door& door) {
     switch (accepted.error()) {
       case EMFILE:
       case ENFILE:
-        if (!admission_.refuse_next(door.listener.get(), ring_.now())) return false;
-        break;
+        if (admission_.refuse_next(door.listener.get(), ring_.now())) break;
+        kernel_is_short_ = true;
+        return false;
       case ENOMEM:
       case ENOBUFS:
-        kernel_short_of_memory_ = true;
+        kernel_is_short_ = true;
         admission_.count(Refusal::kMemory, ring_.now());
         return false;
       case EAGAIN:
@@ -141,7 +146,13 @@ bool Worker::accept_some(Door& door) {
 
 void Worker::admit(net::Accepted accepted, const session::Service& service) {
   if (!admission_.admit(accepted.socket, ring_.now())) return;
-  uring::spawn(flows_, session::run(here_, service, std::move(accepted.socket), accepted.peer));
+  uring::spawn(flows_, run_flow(std::move(accepted), service));
+}
+
+Task<void> Worker::run_flow(net::Accepted accepted, const session::Service& service) {
+  const auto end = co_await session::run(here_, service, std::move(accepted.socket), accepted.peer);
+  if (end == observe::End::kOutOfDescriptors) admission_.say(Refusal::kDescriptors, ring_.now());
+  if (end == observe::End::kOutOfMemory) admission_.say(Refusal::kMemory, ring_.now());
 }
 
 base::Result<base::Fd> signal_fd() {

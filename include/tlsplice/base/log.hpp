@@ -13,6 +13,7 @@
 #include <string_view>
 
 #include "tlsplice/base/clock.hpp"
+#include "tlsplice/base/fd.hpp"
 
 namespace tlsplice::base {
 
@@ -46,6 +47,11 @@ using LogFields = std::initializer_list<LogField>;
 /// The line, with its newline. Pure: for the tests, and for those who write it elsewhere.
 std::string format_log_line(LogFormat format, LogLevel level, WallTime at, int pid, std::string_view event,
                             LogFields fields);
+
+/// The same pipe, opened once more for writing that never waits; empty when `fd` is no pipe (a file or a
+/// terminal does not stall). Several processes that all saw room for one line would otherwise have to wait
+/// for each other's reader.
+Fd open_log_pipe(int fd);
 
 /// A plain value: each process has its own, all writing to the same descriptor.
 class Log {

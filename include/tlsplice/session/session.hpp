@@ -42,7 +42,8 @@ struct Surroundings {
   std::uint64_t flow_hash_seed;
 };
 
-/// Serves one accepted connection to its end, then writes its record. `here` and `service` must outlive it.
-uring::Task<void> run(Surroundings& here, const Service& service, base::Fd client, net::Address peer);
+/// Serves one accepted connection to its end, then writes its record; yields how it ended. `here` and
+/// `service` must outlive it.
+uring::Task<observe::End> run(Surroundings& here, const Service& service, base::Fd client, net::Address peer);
 
 }  // namespace tlsplice::session

@@ -63,7 +63,7 @@ class [[nodiscard]] Task {
     T take() { return std::move(*value); }
   };
 
-  Task(Task&& other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}
+  Task(Task&& other) noexcept : frame_(std::exchange(other.frame_, nullptr)), started_(other.started_) {}
   Task(const Task&) = delete;
   Task& operator=(const Task&) = delete;
   Task& operator=(Task&&) = delete;
