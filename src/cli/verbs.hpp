@@ -30,10 +30,10 @@ struct Verb {
 };
 
 /// Serves in the foreground until told to stop.
-int run(const std::filesystem::path& config);
+int run(const std::filesystem::path& file);
 
 /// Reads the configuration and says all that is wrong with it.
-int check(const std::filesystem::path& config);
+int check(const std::filesystem::path& file);
 
 enum class Output : std::uint8_t { kJson, kTable };
 

@@ -242,7 +242,9 @@ def exchange_of(port, word=b"ping\n", context=None):
             end = TlsEnd(connection, context) if context else TcpEnd(connection)
             end.send(word)
             end.finish()
-        except ConnectionError:
+        except TimeoutError:
+            raise
+        except OSError:  # ECONNRESET, EPIPE; ENOTCONN from shutdown()
             return address, b"", RESET
         return address, *end.rest()
 
