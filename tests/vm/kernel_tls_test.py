@@ -1,7 +1,7 @@
 """Promised: the same promises hold with the record layer in the kernel. The tests of the room ktls and the
 end-to-end tests that move bytes and end flows run in guests with Debian's own kernels, one guest a kernel.
 
-    VM_KERNELS="6.1 6.12" TLSPLICE=build/release/tlsplice kernel_tls_test.py
+    VM_KERNELS="6.1 6.12 7.2" TLSPLICE=build/release/tlsplice kernel_tls_test.py
 """
 import os
 import pathlib
@@ -11,7 +11,7 @@ import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = pathlib.Path(os.environ.get("TLSPLICE", ROOT / "build/release/tlsplice")).resolve()
-KERNELS = os.environ.get("VM_KERNELS", "6.1 6.12").split()
+KERNELS = os.environ.get("VM_KERNELS", "6.1 6.12 7.2").split()
 SUITES = ("01_first_light_test.py", "04_no_resumption_test.py -k renegotiation", "07_ends_test.py",
           "13_kernel_tls_test.py")
 CANNOT_BE_HAD = 77
