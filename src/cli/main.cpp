@@ -33,13 +33,15 @@ namespace {
 void setup_run(CLI::App& command, Chosen& chosen);
 void setup_check(CLI::App& command, Chosen& chosen);
 void setup_describe_ssl_policies(CLI::App& command, Chosen& chosen);
+void setup_probe(CLI::App& command, Chosen& chosen);
 int usage_error(const CLI::App& app, const CLI::ParseError& error);
 
-constexpr std::array<Verb, 3> kVerbs{{
+constexpr std::array<Verb, 4> kVerbs{{
     {"run", "Serve in the foreground", setup_run},
     {"check", "Validate a configuration, and say what this kernel and this OpenSSL can do for it",
      setup_check},
     {"describe-ssl-policies", "Print the predefined security policies", setup_describe_ssl_policies},
+    {"probe", "Try what this kernel offers, and say what follows from each no", setup_probe},
 }};
 
 int dispatch(int argc, char** argv) {
@@ -91,6 +93,12 @@ void setup_describe_ssl_policies(CLI::App& command, Chosen& chosen) {
       return describe_ssl_policies(*names, *output == "json" ? Output::kJson : Output::kTable);
     };
   });
+}
+
+void setup_probe(CLI::App& command, Chosen& chosen) {
+  const auto json = std::make_shared<bool>(false);
+  command.add_flag("--json", *json, "One JSON object instead of lines");
+  command.callback([json, &chosen] { chosen = [json] { return probe(*json); }; });
 }
 
 int usage_error(const CLI::App& app, const CLI::ParseError& error) {

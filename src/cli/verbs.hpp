@@ -40,4 +40,7 @@ enum class Output : std::uint8_t { kJson, kTable };
 /// Prints the policies of these names, or all, in the order of the service.
 int describe_ssl_policies(const std::vector<std::string>& names, Output output);
 
+/// Tries what this kernel offers and prints it, one line each, or as one JSON object.
+int probe(bool json);
+
 }  // namespace tlsplice::cli

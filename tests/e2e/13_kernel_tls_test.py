@@ -4,6 +4,7 @@ counter; ktls = "require" refuses the rest. Where the kernel has none, nothing c
 start. Run natively this checks whichever half this kernel is; tests/vm runs it on kernels that have TLS."""
 
 import hashlib
+import json
 import os
 import socket
 import ssl
@@ -115,6 +116,24 @@ class KernelTls(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("listener.ktls", done.stderr)
         self.assertIn("modprobe tls", done.stderr)
+
+
+class Probe(unittest.TestCase):
+    def test_it_says_what_this_kernel_does(self):
+        done = run_program("probe", "--json")
+        self.assertEqual(done.returncode, 0, done.stderr)
+        facts = json.loads(done.stdout)
+        self.assertEqual(facts["kernel"], os.uname().release)
+        self.assertIs(facts["io_uring"], True)
+        self.assertIs(facts["tls_ulp"], KERNEL_TLS)
+        self.assertIs(facts["TLSv1.3 AES-128-GCM"], KERNEL_TLS)
+        self.assertLessEqual(facts["tls_rekey"], KERNEL_TLS)
+
+    def test_each_no_has_a_consequence(self):
+        lines = run_program("probe").stdout.splitlines()[1:]
+        self.assertGreater(len(lines), 8)
+        for line in lines:
+            self.assertRegex(line, r"^\S.* (yes|no   \S.*\S)$")
 
 
 if __name__ == "__main__":
