@@ -41,6 +41,7 @@ int check(const std::filesystem::path& file) {
     return 1;
   }
   fmt::print("{}: good, with {}\n", file.string(), tls::library_version());
+  fmt::print("kernel TLS: {}{}\n", prepared->kernel.ulp ? "yes" : "no, ", prepared->kernel.why_not);
   for (std::size_t i = 0; i < config->listeners.size(); ++i) {
     const policy::Listener& listener = config->listeners[i];
     const master::Prepared::Listener& made = prepared->listeners[i];

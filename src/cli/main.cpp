@@ -38,7 +38,7 @@ int usage_error(const CLI::App& app, const CLI::ParseError& error);
 
 constexpr std::array<Verb, 4> kVerbs{{
     {"run", "Serve in the foreground", setup_run},
-    {"check", "Validate a configuration, and say what this kernel and this OpenSSL can do for it",
+    {"check", "Validate a configuration, and say what this OpenSSL and this kernel can do for it",
      setup_check},
     {"describe-ssl-policies", "Print the predefined security policies", setup_describe_ssl_policies},
     {"probe", "Try what this kernel offers, and say what follows from each no", setup_probe},

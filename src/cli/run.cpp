@@ -36,6 +36,8 @@ int run(const std::filesystem::path& file) {
                   {{"listener", listener.service.name}, {"what", missing.name}, {"why", missing.why}});
     }
   }
+  log.info("kernel_tls", {{"available", prepared->kernel.ulp ? "yes" : "no"},
+                          {"detail", prepared->kernel.ulp ? "-" : prepared->kernel.why_not}});
   return master::run(*config, *prepared, log);
 }
 

@@ -29,8 +29,8 @@ using base::Result;
 
 // Held back by each worker: what its running flows may still need after memory has run out.
 constexpr std::size_t kWorkerMemoryReserve = 8 * 1024 * 1024;
-// A flow takes two descriptors, and a pipe's two while it splices.
-constexpr std::uint64_t kDescriptorsPerFlow = 4;
+// A flow takes two descriptors, and two more for each direction that splices.
+constexpr std::uint64_t kDescriptorsPerFlow = 6;
 constexpr std::uint64_t kDescriptorsBesides = 1024;
 // Beyond the drain timeout, before a worker that does not end is killed.
 constexpr Milliseconds kGrace{5000};

@@ -116,10 +116,11 @@ Step Direction::fill_pipe() {
   }
   const IoStatus status = n == 0 ? IoStatus::kEnd : net::status_of(errno, IoStatus::kWantRead);
   release();
-  // An end, an error, a TLS record that is not data: reading tells what it is.
-  if (status != IoStatus::kWantRead || spliced_ - spliced_at_last_wait_ < kWorthSplicing) splicing_ = false;
+  // An error is told once: a read that came after it would see a clean end.
+  if (n < 0 && status != IoStatus::kWantRead) return {Next::kFromEnded, status};
+  if (n == 0 || spliced_ - spliced_at_last_wait_ < kWorthSplicing) splicing_ = false;
   spliced_at_last_wait_ = spliced_;
-  return {status == IoStatus::kWantRead ? Next::kWaitFrom : Next::kTurn, IoStatus::kWantRead};
+  return {n == 0 ? Next::kTurn : Next::kWaitFrom, IoStatus::kWantRead};
 }
 
 }  // namespace tlsplice::relay

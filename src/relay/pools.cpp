@@ -3,8 +3,6 @@
 #include <fcntl.h>
 #include <unistd.h>
 
-#include <new>
-
 namespace tlsplice::relay {
 namespace {
 
@@ -15,7 +13,7 @@ constexpr int kPipeBytes = 256 * 1024;
 }  // namespace
 
 BufferPool::Buffer BufferPool::take() {
-  if (free_.empty()) return Buffer(new (std::nothrow) std::byte[kBufferBytes]);
+  if (free_.empty()) return Buffer(static_cast<std::byte*>(std::malloc(kBufferBytes)));
   Buffer buffer = std::move(free_.back());
   free_.pop_back();
   return buffer;

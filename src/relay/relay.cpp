@@ -74,7 +74,8 @@ uring::Task<void> Flow::pump(Way& way, Way& opposite) {
   const Step last = co_await move_all(way);
   if (last.next == Next::kFromEnded &&
       (last.status == IoStatus::kEnd || last.status == IoStatus::kTruncated)) {
-    if (last.status == IoStatus::kTruncated) truncated_ = true;
+    // After a reset that the writer met first, a reader sees a bare FIN.
+    if (last.status == IoStatus::kTruncated && !finish_) truncated_ = true;
     if (last.status == IoStatus::kTruncated && truncation_resets_) {
       finish(Finish::kTruncated, way.source);
     } else if (!finish_) {
@@ -167,6 +168,7 @@ void Flow::finish(Finish how, Side by) {
 }
 
 void Flow::fail(IoStatus status, Side by) {
+  if (status == IoStatus::kExhausted) return finish(Finish::kExhausted, by);
   finish(status == IoStatus::kReset ? Finish::kReset : Finish::kBroken, by);
 }
 

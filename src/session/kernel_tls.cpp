@@ -55,7 +55,7 @@ KernelTls::Handover KernelTls::take_over(std::unique_ptr<tls::TlsStream> stream,
     return {std::move(stream), reason->name};
   }
   if (ktls::install(stream->fd(), ktls::Way::kSend, keys.version, keys.cipher, keys.send) != 0) {
-    counters.add(&C::KtlsRequiredErrorCount);
+    counters.add(&C::UserTlsConnectionCount_Kernel);
     net::reset_on_close(stream->fd());
     return {nullptr, "kernel_refused"};
   }

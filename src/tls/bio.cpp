@@ -14,6 +14,12 @@ SocketState& state_of(BIO* bio) {
 int read_socket(BIO* bio, char* into, std::size_t size, std::size_t* got) {
   SocketState& state = state_of(bio);
   BIO_clear_retry_flags(bio);
+  if (state.reads_left == 0) {
+    state.drained = false;
+    BIO_set_retry_read(bio);
+    return 0;
+  }
+  --state.reads_left;
   const ssize_t n = ::recv(state.fd, into, size, 0);
   if (n > 0) {
     state.drained = static_cast<std::size_t>(n) < size;

@@ -12,6 +12,7 @@ struct SocketState {
   int fd = -1;
   int error = 0;         // errno of a failed call other than EAGAIN: the connection is gone
   bool end = false;      // recv(2) saw the FIN
+  int reads_left = 0;    // recv(2) calls before the BIO says "later", so that one call of OpenSSL has an end
   bool drained = false;  // the last recv(2) came back short: nothing more is queued
 };
 

@@ -22,6 +22,8 @@ base::Error error_of(IoStatus status, const uring::Deadline& deadline, const Tls
       return {base::Fault::kClosed, 0, "the peer closed the connection"};
     case IoStatus::kReset:
       return {base::Fault::kReset, 0, "the peer reset the connection"};
+    case IoStatus::kExhausted:
+      return {base::Fault::kExhausted, 0, "out of memory"};
     case IoStatus::kBroken:
       return {base::Fault::kProtocol, 0, stream.failure()};
     case IoStatus::kDone:

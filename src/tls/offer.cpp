@@ -1,6 +1,6 @@
 // Every suite, group and version is tried on its own, so that one which the library lacks costs only itself.
 // TLS 1.0 and 1.1 need signatures with MD5-SHA1, hence security level 0 where the policy has them, and only
-// there (SSL_CTX_set_security_level(3)); elsewhere level 2, whatever the distribution's default.
+// there (SSL_CTX_set_security_level(3)); elsewhere level 1, whatever the distribution's default.
 #include "offer.hpp"
 
 #include <openssl/ssl.h>

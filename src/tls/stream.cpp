@@ -14,6 +14,15 @@
 #include "traffic_keys.hpp"
 
 namespace tlsplice::tls {
+namespace {
+
+// OpenSSL goes on reading inside one call while records come that are not data. A flood of KeyUpdates would
+// hold the worker there for as long as it lasts: so each call has as many reads as a record can need, and
+// then comes back.
+constexpr int kReadsPerRecord = 2;
+constexpr int kReadsPerHandshakeStep = 16;
+
+}  // namespace
 
 using net::Io;
 using net::IoStatus;
@@ -75,7 +84,13 @@ IoStatus TlsStream::judge(int returned) {
   if (verdict == SSL_ERROR_WANT_READ) return IoStatus::kWantRead;
   if (verdict == SSL_ERROR_WANT_WRITE) return IoStatus::kWantWrite;
   if (verdict == SSL_ERROR_ZERO_RETURN && !state_->end) return IoStatus::kEnd;
+  const bool out_of_memory = ERR_GET_REASON(ERR_peek_error()) == ERR_R_MALLOC_FAILURE ||
+                             ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE;
   failure_ = take_error();
+  if (out_of_memory) {
+    broken_ = true;
+    return IoStatus::kExhausted;
+  }
   if (state_->error != 0) {
     broken_ = true;
     return net::status_of(state_->error, IoStatus::kWantRead);
@@ -89,6 +104,7 @@ IoStatus TlsStream::judge(int returned) {
 
 Io TlsStream::handshake() {
   ERR_clear_error();
+  state_->reads_left = kReadsPerHandshakeStep;
   const int returned = SSL_do_handshake(ssl_.get());
   if (returned == 1) return {IoStatus::kDone, 0};
   return {judge(returned), 0};
@@ -100,6 +116,7 @@ Io TlsStream::read(std::span<std::byte> into) {
   std::size_t filled = 0;
   while (filled < into.size()) {
     ERR_clear_error();
+    state_->reads_left = kReadsPerRecord;
     std::size_t got = 0;
     const int returned = SSL_read_ex(ssl_.get(), into.data() + filled, into.size() - filled, &got);
     if (returned != 1) {

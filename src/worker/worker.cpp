@@ -111,7 +111,10 @@ Task<void> Worker::accept_from(Door& door) {
     kernel_is_short_ = false;
   }
   // The last of the queue: these clients were told that they are connected.
-  while (accept_some(door)) co_await uring::Yield(ring_);
+  // No more than there was room for, because new ones go on arriving.
+  for (int left = net::kListenBacklog; left > 0 && accept_some(door); left -= kAcceptsPerTurn) {
+    co_await uring::Yield(ring_);
+  }
   door.listener.reset();
 }
 
@@ -136,9 +139,22 @@ bool Worker::accept_some(Door& door) {
         return false;
       case EAGAIN:
         return false;
-      default:
-        break;  // ECONNABORTED and the network errors of accept(2) belong to a connection that is gone
-                // already
+      // Of a connection that is gone already (accept(2), "Error handling").
+      case ECONNABORTED:
+      case EINTR:
+      case ENETDOWN:
+      case EPROTO:
+      case ENOPROTOOPT:
+      case EHOSTDOWN:
+      case ENONET:
+      case EHOSTUNREACH:
+      case EOPNOTSUPP:
+      case ENETUNREACH:
+      case EPERM:
+        break;
+      default:  // it may come again and again
+        kernel_is_short_ = true;
+        return false;
     }
   }
   return true;

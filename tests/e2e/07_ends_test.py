@@ -5,8 +5,10 @@ sides. Checked for all four pairings of TLS and TCP on either side, under TLS 1.
 sockets, the log and the counters."""
 
 import itertools
+import os
 import socket
 import ssl
+import threading
 import time
 import unittest
 
@@ -23,6 +25,7 @@ TLS_CLIENTS = [pair for pair in PAIRINGS if pair[0] != "TCP"]
 TLS_TARGETS = [pair for pair in PAIRINGS if pair[1] == "TLS"]
 BROKEN_RECORD = b"\x17\x03\x03\x00\x40" + bytes(64)  # decrypts under no key
 MANY = bytes(range(256)) * 2000
+BULK = bytes(range(256)) * (2000 if os.environ.get("VM_KERNEL") else 16000)
 
 
 class Pairings:
@@ -154,6 +157,25 @@ class Ends(unittest.TestCase):
                 self.assert_raw_reset(client)
                 self.assertEqual(self.pairings.flow()["end"], "target_reset")
         self.each(check)
+
+    def test_a_reset_behind_a_bulk_transfer_is_still_one(self):
+        """By then the direction splices, where it can."""
+        def check(client, target):
+            for sender, receiver, end in ((client, target, "client_reset"), (target, client, "target_reset")):
+                if end == "target_reset":
+                    client, target = self.pairings.connect(*self.pairing)
+                    sender, receiver = target, client
+                reader = threading.Thread(target=receiver.receive, args=(len(BULK),))
+                reader.start()
+                sender.send(BULK)
+                reader.join(PATIENCE)
+                time.sleep(0.2)
+                sender.reset()
+                self.assert_raw_reset(receiver)
+                self.assertEqual(self.pairings.flow()["end"], end)
+                receiver.close()
+        for self.pairing in PAIRINGS:
+            self.each(check, [self.pairing])
 
     def assert_raw_reset(self, end):
         """Looks below TLS, where a close_notify in front of the reset would show up as bytes."""

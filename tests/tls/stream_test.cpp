@@ -5,6 +5,7 @@
 #include "tlsplice/tls/stream.hpp"
 
 #include <gtest/gtest.h>
+#include <sys/ioctl.h>
 
 #include "served.hpp"
 
@@ -179,6 +180,23 @@ TEST_F(Stream, ObeysAKeyUpdate) {
     EXPECT_EQ(tests::write_all(*both.stream, "so is this"), IoStatus::kDone);
     EXPECT_EQ(both.client.read(10).bytes, "so is this");
   }
+}
+
+// One call must not last as long as the flood does: others wait for the worker.
+TEST_F(Stream, ComesBackFromAFloodOfKeyUpdates) {
+  Served both = tests::serve(world_, context_, {TLS1_3_VERSION});
+  both.stream->read_ahead();
+  for (int i = 0; i < 4000; ++i) {
+    ASSERT_EQ(SSL_key_update(both.client.ssl(), SSL_KEY_UPDATE_NOT_REQUESTED), 1);
+    ASSERT_EQ(SSL_do_handshake(both.client.ssl()), 1);
+  }
+  ASSERT_TRUE(both.client.write("behind the flood"));
+  std::string into(100, '\0');
+  EXPECT_EQ(both.stream->read(std::as_writable_bytes(std::span(into))).status, IoStatus::kWantRead);
+  int left = 0;
+  ASSERT_EQ(::ioctl(both.stream->fd(), FIONREAD, &left), 0);
+  EXPECT_GT(left, 0);
+  EXPECT_EQ(tests::read_all(*both.stream, 16).bytes, "behind the flood");
 }
 
 int early_session(SSL* ssl, const EVP_MD*, const unsigned char** id, std::size_t* id_size,

@@ -18,6 +18,7 @@ enum class IoStatus : std::uint8_t {
   kEnd,        // the peer ended its direction as the protocol demands: FIN, or close_notify under TLS
   kTruncated,  // a FIN that no close_notify announced: the bytes so far may be cut short (trap 34)
   kReset,      // the peer reset the connection
+  kExhausted,  // no memory: not the peer's fault, and nothing more can be read or written
   kBroken,     // the peer broke the protocol, or sent a fatal alert; nothing more can be read or written
 };
 

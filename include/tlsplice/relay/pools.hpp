@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <cstdlib>
 #include <memory>
 #include <span>
 #include <vector>
@@ -17,7 +18,12 @@ inline constexpr std::size_t kBufferBytes = 64 * 1024;
 
 class BufferPool {
  public:
-  using Buffer = std::unique_ptr<std::byte[]>;
+  struct Free {
+    void operator()(std::byte* bytes) const { std::free(bytes); }
+  };
+  /// From malloc(3), not from new: a flow can do without its buffer better than the worker without its
+  /// reserve.
+  using Buffer = std::unique_ptr<std::byte[], Free>;
   /// Null when memory is short.
   Buffer take();
   void give_back(Buffer buffer);
