@@ -3,7 +3,7 @@
 
 #include <cstdio>
 
-#include "mistakes.hpp"
+#include "load.hpp"
 #include "tlsplice/master/prepare.hpp"
 #include "verbs.hpp"
 
@@ -30,21 +30,14 @@ void print_offer(const tls::Offer& offer) {
 }  // namespace
 
 int check(const std::filesystem::path& file) {
-  const auto config = policy::read_config(file);
-  if (!config) {
-    print_mistakes(file, config.error());
-    return 1;
-  }
-  const auto prepared = master::prepare(*config);
-  if (!prepared) {
-    print_mistakes(file, prepared.error());
-    return 1;
-  }
+  const auto loaded = load(file);
+  if (!loaded) return kExitFailed;
+  const auto& [config, prepared] = *loaded;
   fmt::print("{}: good, with {}\n", file.string(), tls::library_version());
-  fmt::print("kernel TLS: {}{}\n", prepared->kernel.ulp ? "yes" : "no, ", prepared->kernel.why_not);
-  for (std::size_t i = 0; i < config->listeners.size(); ++i) {
-    const policy::Listener& listener = config->listeners[i];
-    const master::Prepared::Listener& made = prepared->listeners[i];
+  fmt::print("kernel TLS: {}{}\n", prepared.kernel.ulp ? "yes" : "no, ", prepared.kernel.why_not);
+  for (std::size_t i = 0; i < config.listeners.size(); ++i) {
+    const policy::Listener& listener = config.listeners[i];
+    const master::Prepared::Listener& made = prepared.listeners[i];
     fmt::print("listener {}: {} on {}, forwards to {} ({}, {} target{})\n", listener.name,
                policy::to_string(listener.protocol), policy::to_string(listener.address), listener.forward,
                policy::to_string(made.service.group.protocol), made.service.group.targets.size(),

@@ -1,9 +1,7 @@
 // tlsplice run: reads, checks and prepares everything before anything starts; then the master serves.
 #include <unistd.h>
 
-#include <cstdio>
-
-#include "mistakes.hpp"
+#include "load.hpp"
 #include "tlsplice/master/master.hpp"
 #include "tlsplice/master/prepare.hpp"
 #include "verbs.hpp"
@@ -12,19 +10,12 @@ namespace tlsplice::cli {
 
 int run(const std::filesystem::path& file) {
   tls::use_memory_reserve();
-  const auto config = policy::read_config(file);
-  if (!config) {
-    print_mistakes(file, config.error());
-    return 1;
-  }
-  const auto prepared = master::prepare(*config);
-  if (!prepared) {
-    print_mistakes(file, prepared.error());
-    return 1;
-  }
+  const auto loaded = load(file);
+  if (!loaded) return kExitFailed;
+  const auto& [config, prepared] = *loaded;
   const base::Fd pipe = base::open_log_pipe(STDERR_FILENO);
-  base::Log log(pipe ? pipe.get() : STDERR_FILENO, config->log.level, config->log.format);
-  for (const master::Prepared::Listener& listener : prepared->listeners) {
+  base::Log log(pipe ? pipe.get() : STDERR_FILENO, config.log.level, config.log.format);
+  for (const master::Prepared::Listener& listener : prepared.listeners) {
     if (!listener.context) continue;
     const tls::Offer& offer = listener.context->offer();
     for (const std::string& warning : offer.warnings) {
@@ -36,9 +27,9 @@ int run(const std::filesystem::path& file) {
                   {{"listener", listener.service.name}, {"what", missing.name}, {"why", missing.why}});
     }
   }
-  log.info("kernel_tls", {{"available", prepared->kernel.ulp ? "yes" : "no"},
-                          {"detail", prepared->kernel.ulp ? "-" : prepared->kernel.why_not}});
-  return master::run(*config, *prepared, log);
+  log.info("kernel_tls", {{"available", prepared.kernel.ulp ? "yes" : "no"},
+                          {"detail", prepared.kernel.ulp ? "-" : prepared.kernel.why_not}});
+  return master::run(config, prepared, log);
 }
 
 }  // namespace tlsplice::cli

@@ -1,0 +1,31 @@
+#include "load.hpp"
+
+#include <cstdio>
+#include <vector>
+
+namespace tlsplice::cli {
+namespace {
+
+void print(const std::filesystem::path& file, const std::vector<policy::Mistake>& mistakes) {
+  for (const policy::Mistake& mistake : mistakes) {
+    std::fprintf(stderr, "%s\n", policy::to_string(file, mistake).c_str());
+  }
+}
+
+}  // namespace
+
+std::optional<Loaded> load(const std::filesystem::path& file) {
+  auto config = policy::read_config(file);
+  if (!config) {
+    print(file, config.error());
+    return std::nullopt;
+  }
+  auto prepared = master::prepare(*config);
+  if (!prepared) {
+    print(file, prepared.error());
+    return std::nullopt;
+  }
+  return Loaded{std::move(*config), std::move(*prepared)};
+}
+
+}  // namespace tlsplice::cli
