@@ -62,6 +62,18 @@ int install_chacha(int socket, Way way, Version version, const DirectionKeys& ke
   return error;
 }
 
+/// The answer holds the key too.
+template <typename Info>
+std::optional<std::uint64_t> sequence_as(int socket) {
+  Info info{};
+  socklen_t size = sizeof info;
+  const bool told = ::getsockopt(socket, SOL_TLS, TLS_TX, &info, &size) == 0;
+  std::uint64_t sequence = 0;
+  for (const unsigned char byte : info.rec_seq) sequence = sequence << 8 | byte;
+  wipe(&info, sizeof info);
+  return told ? std::optional(sequence) : std::nullopt;
+}
+
 /// A connected TCP pair on loopback.
 base::Result<std::pair<base::Fd, base::Fd>> loopback_pair() {
   auto listener = net::listen(net::Address::parse("127.0.0.1", 0).value());
@@ -124,6 +136,18 @@ int install(int socket, Way way, Version version, Cipher cipher, const Direction
       return install_chacha(socket, way, version, keys);
   }
   return EINVAL;
+}
+
+std::optional<std::uint64_t> send_sequence(int socket, Cipher cipher) {
+  switch (cipher) {
+    case Cipher::kAes128Gcm:
+      return sequence_as<tls12_crypto_info_aes_gcm_128>(socket);
+    case Cipher::kAes256Gcm:
+      return sequence_as<tls12_crypto_info_aes_gcm_256>(socket);
+    case Cipher::kChacha20Poly1305:
+      return std::nullopt;
+  }
+  return std::nullopt;
 }
 
 void expect_no_padding(int socket) {

@@ -232,6 +232,7 @@ void Master::become_worker(std::size_t index, pid_t master) {
                          .counters = counters_,
                          .target_context = *prepared_.target_context,
                          .kernel = prepared_.kernel,
+                         .records_per_key = config_.key_update_after,
                          .flow_hash_seed = flow_hash_seed_,
                          .max_flows = config_.max_flows,
                          .drain_timeout = config_.drain_timeout,

@@ -8,6 +8,16 @@ namespace {
 
 using policy::Mistake;
 
+relay::Limits relay_limits(const policy::Listener& configured) {
+  // In the order of policy::Relay.
+  static constexpr relay::Mode kModes[] = {relay::Mode::kAuto, relay::Mode::kSplice,
+                                           relay::Mode::kUringSplice, relay::Mode::kCopy};
+  return {.idle = configured.idle_timeout,
+          .truncation_resets = configured.on_truncation == policy::OnTruncation::kReset,
+          .mode = kModes[static_cast<std::size_t>(configured.relay)],
+          .thresholds = {.splice_from = configured.splice_from, .copy_below = configured.copy_below}};
+}
+
 std::expected<Prepared::Listener, std::vector<Mistake>> prepare_listener(const policy::Config& config,
                                                                          const policy::Listener& configured,
                                                                          const ktls::Support& kernel) {
@@ -25,8 +35,7 @@ std::expected<Prepared::Listener, std::vector<Mistake>> prepare_listener(const p
                   .context = made.context.get(),
                   .group = targets::Group::from(*config.target_group(configured.forward)).value(),
                   .handshake_timeout = configured.handshake_timeout,
-                  .idle_timeout = configured.idle_timeout,
-                  .on_truncation = configured.on_truncation,
+                  .relay = relay_limits(configured),
                   .ktls = configured.ktls};
   return made;
 }

@@ -18,6 +18,17 @@ IoStatus status_of(int errnum, IoStatus again) {
   }
 }
 
+Io Stream::spliced_out(ssize_t result) {
+  if (result > 0) return {IoStatus::kDone, static_cast<std::size_t>(result)};
+  if (result == 0) return {IoStatus::kEnd, 0};
+  return {status_of(static_cast<int>(-result), IoStatus::kWantRead), 0};
+}
+
+Io Stream::spliced_in(ssize_t result) {
+  if (result >= 0) return {IoStatus::kDone, static_cast<std::size_t>(result)};
+  return {status_of(static_cast<int>(-result), IoStatus::kWantWrite), 0};
+}
+
 Io SocketStream::read(std::span<std::byte> into) {
   const ssize_t n = ::recv(socket_.get(), into.data(), into.size(), 0);
   if (n < 0) return {status_of(errno, IoStatus::kWantRead), 0};

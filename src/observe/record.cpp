@@ -96,6 +96,9 @@ void count_end(Counters& counters, const FlowRecord& record) {
   counters.add(&C::ProcessedBytes, bytes);
   counters.add(record.tls ? &C::ProcessedBytes_TLS : &C::ProcessedBytes_TCP, bytes);
   counters.add(&C::SplicedBytes, record.spliced);
+  counters.add(&C::KeyUpdateReceivedCount, record.key_updates_received);
+  counters.add(&C::KeyUpdateSentCount, record.key_updates_sent);
+  if (record.key_limit_reached) counters.add(&C::KeyLimitErrorCount);
   if (record.truncated) counters.add(&C::TruncatedCount);
   count_cause(counters, record.end);
   counters.subtract(record.tls ? &C::ActiveFlowCount_TLS : &C::ActiveFlowCount_TCP);

@@ -20,6 +20,10 @@ constexpr Milliseconds kHandshakeTimeoutMax{3'600'000};
 constexpr Milliseconds kIdleTimeoutMin{1'000};
 constexpr Milliseconds kIdleTimeoutMax{6'000'000};
 
+// A read never brings more than the relay's buffer takes.
+constexpr std::uint64_t kSpliceFromMax = 64 * 1024;
+constexpr std::uint64_t kCopyBelowMax = 1024 * 1024;
+
 constexpr const char* kCertificateExample = R"({ chain = "web.pem", key = "web.key" })";
 constexpr const char* kActionExample = R"({ forward = "app" })";
 
@@ -31,6 +35,7 @@ std::filesystem::path read_path(TableReader& table, std::string_view key,
 void refuse_tls(TableReader& table);
 std::string read_forward(TableReader& table, const Seen& seen);
 void read_tcp(TableReader& table, Listener& listener);
+void read_relay(TableReader& table, Listener& listener);
 void read_on_truncation(TableReader& table, std::optional<Protocol> protocol, const Seen& seen,
                         Listener& listener);
 
@@ -53,6 +58,7 @@ Listener read_listener(TableReader table, const std::filesystem::path& folder, S
   }
   listener.forward = read_forward(table, seen);
   read_tcp(table, listener);
+  read_relay(table, listener);
   read_on_truncation(table, protocol, seen, listener);
   table.finish();
   return listener;
@@ -166,6 +172,24 @@ void read_tcp(TableReader& table, Listener& listener) {
   listener.idle_timeout =
       tcp->duration("idle_timeout", kIdleTimeoutMin, kIdleTimeoutMax).value_or(listener.idle_timeout);
   tcp->finish();
+}
+
+void read_relay(TableReader& table, Listener& listener) {
+  const auto relay = table.choice<Relay>("relay", {{"auto", Relay::kAuto},
+                                                   {"splice", Relay::kSplice},
+                                                   {"uring-splice", Relay::kUringSplice},
+                                                   {"copy", Relay::kCopy}});
+  listener.relay = relay.value_or(listener.relay);
+  auto thresholds = table.table("relay_thresholds", R"({ splice_from = "64KiB", copy_below = "16KiB" })");
+  if (!thresholds) return;
+  if (relay && listener.relay != Relay::kAuto) {
+    table.wrong("relay_thresholds", R"(only with relay = "auto"; remove it)");
+  }
+  listener.splice_from = static_cast<std::uint32_t>(
+      thresholds->size("splice_from", 1, kSpliceFromMax).value_or(listener.splice_from));
+  listener.copy_below = static_cast<std::uint32_t>(
+      thresholds->size("copy_below", 0, kCopyBelowMax).value_or(listener.copy_below));
+  thresholds->finish();
 }
 
 // It is about a TLS peer, which a TCP listener has only if its targets speak TLS.

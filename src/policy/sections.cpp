@@ -18,6 +18,10 @@ constexpr std::int64_t kWorkersMax = 1024;
 // Ten million flows are twenty million descriptors, some 20 GiB of kernel socket memory before the first
 // byte.
 constexpr std::int64_t kMaxFlowsMax = 10'000'000;
+// The upper end is the bound of RFC 8446 section 5.5 for AES-GCM, 2^24.5 records; the lower one keeps a flow
+// from doing little else.
+constexpr std::int64_t kKeyUpdateAfterMin = 64;
+constexpr std::int64_t kKeyUpdateAfterMax = 23'726'566;
 constexpr std::size_t kNameMax = 32;  // the load balancer's limit
 constexpr std::size_t kUserMax = 32;  // useradd(8): LOGIN_NAME_MAX of Linux is far larger, user names are not
 constexpr Milliseconds kConnectTimeoutMin{1};
@@ -43,6 +47,9 @@ void read_top(TableReader& file, Config& config) {
   }
   if (const auto flows = file.integer("max_flows", 1, kMaxFlowsMax)) {
     config.max_flows = static_cast<std::uint32_t>(*flows);
+  }
+  if (const auto records = file.integer("key_update_after", kKeyUpdateAfterMin, kKeyUpdateAfterMax)) {
+    config.key_update_after = static_cast<std::uint32_t>(*records);
   }
   config.drain_timeout =
       file.duration("drain_timeout", Milliseconds{0}, kDrainTimeoutMax).value_or(config.drain_timeout);

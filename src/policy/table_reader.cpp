@@ -64,21 +64,32 @@ std::optional<std::int64_t> TableReader::integer(std::string_view key, std::int6
 }
 
 std::optional<Milliseconds> TableReader::duration(std::string_view key, Milliseconds min, Milliseconds max) {
+  return quantity(key, min, max, parse_duration, duration_text, R"(a duration in quotes such as "10s")");
+}
+
+std::optional<std::uint64_t> TableReader::size(std::string_view key, std::uint64_t min, std::uint64_t max) {
+  return quantity(key, min, max, parse_size, size_text, R"(a size in quotes such as "64KiB")");
+}
+
+template <typename T>
+std::optional<T> TableReader::quantity(std::string_view key, T min, T max,
+                                       base::Result<T> (*parse)(std::string_view), std::string (*text_of)(T),
+                                       std::string_view expected) {
   const toml::node* const node = find(key);
   if (node == nullptr) return std::nullopt;
   const auto* const value = node->as_string();
   if (value == nullptr) {
-    wrong(key, "expected a duration in quotes such as \"10s\"");
+    wrong(key, fmt::format("expected {}", expected));
     return std::nullopt;
   }
-  const auto duration = parse_duration(value->get());
-  if (!duration) {
-    wrong(key, duration.error().detail);
+  const auto read = parse(value->get());
+  if (!read) {
+    wrong(key, read.error().detail);
     return std::nullopt;
   }
-  if (*duration >= min && *duration <= max) return *duration;
+  if (*read >= min && *read <= max) return *read;
   wrong(key, fmt::format("{} is out of range, expected \"{}\" to \"{}\"", in_quotes(value->get()),
-                         duration_text(min), duration_text(max)));
+                         text_of(min), text_of(max)));
   return std::nullopt;
 }
 

@@ -43,6 +43,7 @@ class TableReader {
   std::vector<Text> texts(std::string_view key, std::string_view example);
   std::optional<std::int64_t> integer(std::string_view key, std::int64_t min, std::int64_t max);
   std::optional<Milliseconds> duration(std::string_view key, Milliseconds min, Milliseconds max);
+  std::optional<std::uint64_t> size(std::string_view key, std::uint64_t min, std::uint64_t max);
   template <typename T>
   std::optional<T> choice(std::string_view key, std::initializer_list<Choice<T>> choices);
   std::optional<TableReader> table(std::string_view key, std::string_view example);
@@ -59,6 +60,9 @@ class TableReader {
   void finish();
 
  private:
+  template <typename T>
+  std::optional<T> quantity(std::string_view key, T min, T max, base::Result<T> (*parse)(std::string_view),
+                            std::string (*text_of)(T), std::string_view expected);
   const toml::node* find(std::string_view key);
   bool knows(std::string_view key) const;
   void wrong_choice(std::string_view key, std::string_view word, const std::vector<std::string_view>& words);

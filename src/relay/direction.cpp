@@ -2,6 +2,7 @@
 
 #include <fcntl.h>
 
+#include <algorithm>
 #include <cerrno>
 
 namespace tlsplice::relay {
@@ -9,25 +10,33 @@ namespace {
 
 using net::Io;
 using net::IoStatus;
+using net::Splicing;
 using Next = Step::Next;
 
 // Rounds of reading and writing before others have a turn: 1 MiB of a bulk flow.
 constexpr int kRoundsPerTurn = 16;
 // Asked of one splice(2) from a socket; it moves what the pipe has room for.
 constexpr std::size_t kSpliceBytes = 1024 * 1024;
-// A wake-up that brought less than this came from a quiet stream: copying is cheaper than two calls on a pipe
-// there.
-constexpr std::size_t kWorthSplicing = 16 * 1024;
-
-bool wants(IoStatus status) {
-  return status == IoStatus::kWantRead || status == IoStatus::kWantWrite;
-}
 
 // Both SPLICE_F_NONBLOCK and O_NONBLOCK: the flag alone still blocks on a plain socket, the socket's mode
 // alone on others.
 constexpr unsigned kSpliceFlags = SPLICE_F_MOVE | SPLICE_F_NONBLOCK;
 
+bool wants(IoStatus status) {
+  return status == IoStatus::kWantRead || status == IoStatus::kWantWrite;
+}
+
 }  // namespace
+
+Direction::Direction(net::Stream& from, net::Stream& to, Pools& pools, Mode mode, Thresholds thresholds)
+    : from_(from),
+      to_(to),
+      pools_(pools),
+      thresholds_(thresholds),
+      mode_(mode),
+      always_splices_((mode == Mode::kSplice || mode == Mode::kUringSplice) &&
+                      may_splice(Splicing::kPossible)),
+      splicing_(always_splices_) {}
 
 Direction::~Direction() {
   release();
@@ -38,8 +47,12 @@ void Direction::release() {
   pools_.pipes.give_back(std::move(pipe_));
 }
 
+bool Direction::may_splice(Splicing least) const {
+  return from_.splices_out() >= least && to_.splices_in() >= least;
+}
+
 Step Direction::advance() {
-  return splicing_ ? splice() : copy();
+  return splicing_ && !read_is_due_ ? splice() : copy();
 }
 
 Step Direction::copy() {
@@ -58,7 +71,9 @@ Step Direction::copy() {
     if (io.status != IoStatus::kDone) return {Next::kToFailed, io.status};
     begin_ += io.bytes;
     bytes_ += io.bytes;
-    if (begin_ == end_ && end_ == kBufferBytes && from_.splices_out() && to_.splices_in()) {
+    if (begin_ < end_) continue;
+    const bool bulk = mode_ == Mode::kAuto && end_ >= thresholds_.splice_from;
+    if (always_splices_ || (bulk && may_splice(Splicing::kWorthIt))) {
       splicing_ = true;
       spliced_at_last_wait_ = spliced_;
       release();
@@ -72,6 +87,7 @@ Step Direction::copy() {
 Step Direction::fill_buffer() {
   if (!buffer_) buffer_ = pools_.buffers.take();
   if (!buffer_) return {Next::kExhausted};
+  read_is_due_ = false;
   const Io io = from_.read({buffer_.get(), kBufferBytes});
   if (io.status != IoStatus::kDone) {
     release();
@@ -83,44 +99,63 @@ Step Direction::fill_buffer() {
 }
 
 Step Direction::splice() {
-  for (int round = 0; round < kRoundsPerTurn; ++round) {
-    if (!pipe_ || pipe_->bytes == 0) {
-      const Step filled = fill_pipe();
-      if (filled.next != Next::kTurn) return filled;
-      if (!splicing_) return filled;
-    }
-    const ssize_t n = ::splice(pipe_->read_end.get(), nullptr, to_.fd(), nullptr, pipe_->bytes, kSpliceFlags);
-    if (n < 0) {
-      const IoStatus status = net::status_of(errno, IoStatus::kWantWrite);
-      return {wants(status) ? Next::kWaitTo : Next::kToFailed, status};
-    }
-    pipe_->bytes -= static_cast<std::size_t>(n);
-    bytes_ += static_cast<std::uint64_t>(n);
-    spliced_ += static_cast<std::uint64_t>(n);
+  for (int round = 0; round < 2 * kRoundsPerTurn; ++round) {
+    const Step begun = begin_splice();
+    if (begun.next != Next::kSplice || mode_ == Mode::kUringSplice) return begun;
+    const Splice due = splice_due();
+    const ssize_t n = ::splice(due.from, nullptr, due.to, nullptr, due.bytes, kSpliceFlags);
+    const Step step = spliced(n < 0 ? -errno : n);
+    if (step.next != Next::kTurn || !splicing_ || read_is_due_) return step;
   }
   return {Next::kTurn};
 }
 
-/// kTurn when the pipe holds bytes, or when splicing_ was given up.
-Step Direction::fill_pipe() {
+/// kSplice when there is a pipe and the sink allows it.
+Step Direction::begin_splice() {
   if (!pipe_) pipe_ = pools_.pipes.take();
   if (!pipe_) {
-    splicing_ = false;
+    read_is_due_ = true;  // without a pipe this turn copies
     return {Next::kTurn};
   }
-  const ssize_t n =
-      ::splice(from_.fd(), nullptr, pipe_->write_end.get(), nullptr, kSpliceBytes, kSpliceFlags);
-  if (n > 0) {
-    pipe_->bytes = static_cast<std::size_t>(n);
+  if (pipe_->bytes == 0) return {Next::kSplice};
+  const Io io = to_.may_splice_in();
+  return io.status == IoStatus::kDone ? Step{Next::kSplice} : pipe_emptied(io);
+}
+
+Splice Direction::splice_due() const {
+  if (pipe_->bytes == 0) return {from_.fd(), pipe_->write_end.get(), kSpliceBytes};
+  return {pipe_->read_end.get(), to_.fd(), pipe_->bytes};
+}
+
+Step Direction::spliced(ssize_t result) {
+  return pipe_->bytes == 0 ? pipe_filled(from_.spliced_out(result)) : pipe_emptied(to_.spliced_in(result));
+}
+
+Step Direction::pipe_filled(Io io) {
+  if (io.status == IoStatus::kDone && io.bytes > 0) {
+    pipe_->bytes = io.bytes;
     return {Next::kTurn};
   }
-  const IoStatus status = n == 0 ? IoStatus::kEnd : net::status_of(errno, IoStatus::kWantRead);
   release();
-  // An error is told once: a read that came after it would see a clean end.
-  if (n < 0 && status != IoStatus::kWantRead) return {Next::kFromEnded, status};
-  if (n == 0 || spliced_ - spliced_at_last_wait_ < kWorthSplicing) splicing_ = false;
+  if (io.status == IoStatus::kDone) {
+    read_is_due_ = true;
+    return {Next::kTurn};
+  }
+  if (!wants(io.status)) return {Next::kFromEnded, io.status};
+  // A wake-up that brought little came from a quiet stream: copying is cheaper than two calls on a pipe
+  // there.
+  if (!always_splices_ && spliced_ - spliced_at_last_wait_ < thresholds_.copy_below) splicing_ = false;
   spliced_at_last_wait_ = spliced_;
-  return {n == 0 ? Next::kTurn : Next::kWaitFrom, IoStatus::kWantRead};
+  return {Next::kWaitFrom, io.status};
+}
+
+Step Direction::pipe_emptied(Io io) {
+  if (wants(io.status)) return {Next::kWaitTo, io.status};
+  if (io.status != IoStatus::kDone) return {Next::kToFailed, io.status};
+  pipe_->bytes -= io.bytes;
+  bytes_ += io.bytes;
+  spliced_ += io.bytes;
+  return {Next::kTurn};
 }
 
 }  // namespace tlsplice::relay

@@ -26,8 +26,8 @@ class Flow {
         stop_(stop),
         idle_(ring, stop_, limits.idle),
         truncation_resets_(limits.truncation_resets),
-        up_{Side::kClient, Direction(client, target, pools)},
-        down_{Side::kTarget, Direction(target, client, pools)} {}
+        up_{Side::kClient, Direction(client, target, pools, limits.mode, limits.thresholds)},
+        down_{Side::kTarget, Direction(target, client, pools, limits.mode, limits.thresholds)} {}
 
   uring::Task<Outcome> run();
 
@@ -40,6 +40,7 @@ class Flow {
 
   uring::Task<void> pump(Way& way, Way& opposite);
   uring::Task<Step> move_all(Way& way);
+  uring::Task<Step> splice_all(Way& way);
   uring::Task<void> pass_end_on(Way& way, Way& opposite);
   uring::Task<void> watch(Way& way);
   void note(Finish how, Side by);
@@ -100,7 +101,8 @@ uring::Task<Step> Flow::move_all(Way& way) {
   int idle_wakes = 0;
   for (;;) {
     const std::uint64_t before = way.direction.bytes();
-    const Step step = way.direction.advance();
+    Step step = way.direction.advance();
+    if (step.next == Next::kSplice) step = co_await splice_all(way);
     const bool moved = way.direction.bytes() != before;
     if (moved) idle_.touch();
     const bool waits_from = step.next == Next::kWaitFrom;
@@ -123,6 +125,21 @@ uring::Task<Step> Flow::move_all(Way& way) {
     }
     if (stop_.requested()) co_return Step{Next::kWaitFrom};
   }
+}
+
+/// The ring's own splices, one after the other. Each lets the others have a turn.
+uring::Task<Step> Flow::splice_all(Way& way) {
+  Step step{Next::kSplice};
+  while (step.next == Next::kSplice && !stop_.requested()) {
+    const Splice due = way.direction.splice_due();
+    const int moved = co_await uring::Splice(ring_, stop_, due.from, due.to, due.bytes);
+    if (moved > 0) idle_.touch();
+    if (moved <= 0 && stop_.requested()) break;
+    step = way.direction.spliced(moved);
+    if (step.next == Next::kTurn) step = way.direction.advance();
+  }
+  if (stop_.requested()) co_return Step{Next::kWaitFrom};
+  co_return step;
 }
 
 /// The source ended cleanly: so does our direction towards the sink.
@@ -176,7 +193,7 @@ Outcome Flow::outcome() const {
   Outcome outcome{.truncated = truncated_,
                   .received = up_.direction.bytes(),
                   .sent = down_.direction.bytes(),
-                  .spliced = up_.direction.spliced() + down_.direction.spliced()};
+                  .spliced = up_.direction.spliced_bytes() + down_.direction.spliced_bytes()};
   outcome.by = by_;
   outcome.finish = finish_.value_or(idle_.expired() ? Finish::kIdle : Finish::kStopped);
   return outcome;

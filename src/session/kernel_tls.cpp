@@ -61,7 +61,8 @@ KernelTls::Handover KernelTls::take_over(std::unique_ptr<tls::TlsStream> stream,
   }
   if (keys.version == ktls::Version::kTls13) ktls::expect_no_padding(stream->fd());
   counters.add(&C::KtlsConnectionCount);
-  auto moved = std::make_unique<ktls::KtlsStream>(std::move(*stream).release_socket(), keys, support_);
+  auto moved = std::make_unique<ktls::KtlsStream>(std::move(*stream).release_socket(), keys, support_,
+                                                  records_per_key_);
   return {std::move(moved), "kernel"};
 }
 

@@ -15,7 +15,8 @@ namespace tlsplice::session {
 
 class KernelTls {
  public:
-  KernelTls(policy::Ktls wish, const ktls::Support& support) : wish_(wish), support_(support) {}
+  KernelTls(policy::Ktls wish, const ktls::Support& support, std::uint64_t records_per_key)
+      : wish_(wish), support_(support), records_per_key_(records_per_key) {}
 
   /// Right after accept or connect, before the first byte of the handshake (trap 18).
   void attach(int socket);
@@ -36,6 +37,7 @@ class KernelTls {
 
   policy::Ktls wish_;
   const ktls::Support& support_;
+  std::uint64_t records_per_key_;
   int attach_error_ = 0;
 };
 

@@ -33,7 +33,7 @@ class Session {
   Task<std::expected<StreamPointer, End>> meet_target(std::uint64_t hash);
   Task<std::expected<base::Fd, End>> connect_target(std::uint64_t hash);
   Task<std::expected<StreamPointer, End>> secure_target(base::Fd socket);
-  End learn(const relay::Outcome& outcome);
+  End learn(const relay::Outcome& outcome, const net::Notes& client, const net::Notes& target);
 
   Surroundings& here_;
   const Service& service_;
@@ -71,16 +71,15 @@ Task<End> Session::serve(base::Fd socket) {
     co_return target.error();
   }
 
-  const relay::Limits limits{.idle = service_.idle_timeout,
-                             .truncation_resets = service_.on_truncation == policy::OnTruncation::kReset};
-  const auto outcome = co_await relay::run(here_.ring, here_.stop, **client, **target, here_.pools, limits);
+  const auto outcome =
+      co_await relay::run(here_.ring, here_.stop, **client, **target, here_.pools, service_.relay);
   if (outcome.finish != relay::Finish::kClosed) {
     // A side that broke TLS was sent an alert, which a reset would overtake; everyone else gets the reset.
     const bool broken = outcome.finish == relay::Finish::kBroken;
     if (!broken || outcome.by != relay::Side::kClient) net::reset_on_close((*client)->fd());
     if (!broken || outcome.by != relay::Side::kTarget) net::reset_on_close((*target)->fd());
   }
-  co_return learn(outcome);
+  co_return learn(outcome, (*client)->notes(), (*target)->notes());
 }
 
 /// TLS is ended here; a TCP listener's client is taken as it is.
@@ -88,7 +87,7 @@ Task<std::expected<StreamPointer, End>> Session::meet_client(base::Fd socket) {
   if (service_.protocol == Protocol::kTcp) {
     co_return std::make_unique<net::SocketStream>(std::move(socket));
   }
-  KernelTls kernel(service_.ktls, here_.kernel);
+  KernelTls kernel(service_.ktls, here_.kernel, here_.records_per_key);
   kernel.attach(socket.get());
   auto stream = co_await tls::handshake(here_.ring, here_.stop, std::move(socket), *service_.context,
                                         tls::TlsStream::Role::kServer, service_.handshake_timeout);
@@ -150,7 +149,7 @@ Task<std::expected<base::Fd, End>> Session::connect_target(std::uint64_t hash) {
 
 /// The bytes go on re-encrypted. The handshake has the target group's connect timeout once more.
 Task<std::expected<StreamPointer, End>> Session::secure_target(base::Fd socket) {
-  KernelTls kernel(service_.group.ktls, here_.kernel);
+  KernelTls kernel(service_.group.ktls, here_.kernel, here_.records_per_key);
   kernel.attach(socket.get());
   auto stream = co_await tls::handshake(here_.ring, here_.stop, std::move(socket), here_.target_context,
                                         tls::TlsStream::Role::kClient, service_.group.connect_timeout);
@@ -167,13 +166,19 @@ Task<std::expected<StreamPointer, End>> Session::secure_target(base::Fd socket) 
   co_return std::move(taken);
 }
 
-End Session::learn(const relay::Outcome& outcome) {
+End Session::learn(const relay::Outcome& outcome, const net::Notes& of_client, const net::Notes& of_target) {
   record_.received = outcome.received;
   record_.sent = outcome.sent;
   record_.spliced = outcome.spliced;
   record_.truncated = outcome.truncated;
   if (outcome.truncated) record_.detail = "a FIN without close_notify";
+  for (const net::Notes* notes : {&of_client, &of_target}) {
+    record_.key_updates_received += notes->key_updates_received;
+    record_.key_updates_sent += notes->key_updates_sent;
+    record_.key_limit_reached |= notes->key_limit_reached;
+  }
   const bool client = outcome.by == relay::Side::kClient;
+  if (outcome.finish == relay::Finish::kBroken) record_.detail = (client ? of_client : of_target).trouble;
   switch (outcome.finish) {
     case relay::Finish::kClosed:
       return End::kClosed;

@@ -1,5 +1,6 @@
 #include "tlsplice/uring/ops.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
 #include <liburing.h>
 #include <poll.h>
@@ -58,6 +59,19 @@ bool Connect::await_ready() {
 void Connect::await_suspend(std::coroutine_handle<> waiter) {
   io_uring_sqe* entry = next_entry(ring());
   io_uring_prep_connect(entry, fd_, address_.data(), address_.size());
+  start(waiter, entry);
+}
+
+bool Splice::await_ready() {
+  if (stopped()) answer(-ECANCELED);
+  return stopped();
+}
+
+void Splice::await_suspend(std::coroutine_handle<> waiter) {
+  io_uring_sqe* entry = next_entry(ring());
+  constexpr std::int64_t kNoOffset = -1;
+  io_uring_prep_splice(entry, from_, kNoOffset, to_, kNoOffset, static_cast<unsigned>(bytes_max_),
+                       SPLICE_F_MOVE | SPLICE_F_NONBLOCK);
   start(waiter, entry);
 }
 

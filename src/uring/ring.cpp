@@ -21,6 +21,13 @@ base::Error setup_error(int errnum) {
   return base::Error::system("io_uring_setup", errnum);
 }
 
+/// The kernel's threads for what it cannot do inline, IORING_OP_SPLICE first of all (trap 72). None of our
+/// operations blocks there, so a few are enough for any number of flows.
+void bound_kernel_workers(io_uring* ring) {
+  unsigned most[] = {4, 4};  // bounded and unbounded work
+  (void)io_uring_register_iowq_max_workers(ring, most);
+}
+
 }  // namespace
 
 // ---- Stop
@@ -143,7 +150,10 @@ base::Result<std::unique_ptr<Ring>> Ring::create(unsigned entries) {
     params.flags = flags;
     params.cq_entries = entries * 4;
     const int error = io_uring_queue_init_params(entries, ring->ring_.get(), &params);
-    if (error == 0) return ring;
+    if (error == 0) {
+      bound_kernel_workers(ring->ring_.get());
+      return ring;
+    }
     if (error != -EINVAL) {
       ring->ring_.reset();
       return base::fail(setup_error(-error));

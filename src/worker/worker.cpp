@@ -66,6 +66,7 @@ Worker::Worker(Setup& setup, uring::Ring& ring, base::Fd signals)
             .pools = pools_,
             .target_context = setup.target_context,
             .kernel = setup.kernel,
+            .records_per_key = setup.records_per_key,
             .flow_hash_seed = setup.flow_hash_seed},
       admission_(setup.counters, here_.counters, setup.log, setup.max_flows) {}
 

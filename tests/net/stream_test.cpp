@@ -49,7 +49,8 @@ TEST(SocketStream, HasNothingToReadAtFirst) {
   Pair pair;
   EXPECT_EQ(read(pair.stream), status(IoStatus::kWantRead));
   EXPECT_FALSE(pair.stream.wakes_early());
-  EXPECT_TRUE(pair.stream.splices_in() && pair.stream.splices_out());
+  EXPECT_EQ(pair.stream.splices_in(), Splicing::kWorthIt);
+  EXPECT_EQ(pair.stream.splices_out(), Splicing::kWorthIt);
 }
 
 TEST(SocketStream, ReadsWhatThePeerSent) {

@@ -146,6 +146,7 @@ TEST(ConfigMistakes, Top) {
 TEST(ConfigMistakes, UnknownKeys) {
   EXPECT_EQ(top("colour = 1"),
             (Lines{"t.toml:1:1: colour: unknown key, known here are workers, user, max_flows, "
+                   "key_update_after, "
                    "drain_timeout, log, target_group, listener"}));
   EXPECT_EQ(top("Max-Flows = 1"), (Lines{"t.toml:1:1: Max-Flows: unknown key, did you mean max_flows?"}));
   EXPECT_EQ(top("log.fromat = 1"), (Lines{"t.toml:1:5: log.fromat: unknown key, did you mean format?"}));
@@ -314,6 +315,17 @@ TEST(ConfigMistakes, TimeoutsOutOfRange) {
             (Lines{"t.toml:17:24: listener.tcp.idle_timeout: \"6001s\" is out of range, expected \"1s\" to "
                    "\"6000s\""}));
   EXPECT_EQ(in_listener("tcp = { idle_timeout = \"999ms\" }").size(), 1u);
+  EXPECT_EQ(in_listener("relay = \"fast\""),
+            (Lines{"t.toml:17:9: listener.relay: \"fast\" is unknown, expected \"auto\", \"splice\", "
+                   "\"uring-splice\" or \"copy\""}));
+  EXPECT_EQ(in_listener("relay_thresholds = { splice_from = \"65KiB\" }"),
+            (Lines{"t.toml:17:36: listener.relay_thresholds.splice_from: \"65KiB\" is out of range, expected "
+                   "\"1B\" to \"64KiB\""}));
+  EXPECT_EQ(in_listener("relay_thresholds = { copy_below = 16 }"),
+            (Lines{"t.toml:17:35: listener.relay_thresholds.copy_below: expected a size in quotes such as "
+                   "\"64KiB\""}));
+  EXPECT_EQ(in_listener("relay = \"copy\"\nrelay_thresholds = { copy_below = \"1B\" }"),
+            (Lines{"t.toml:18:20: listener.relay_thresholds: only with relay = \"auto\"; remove it"}));
   EXPECT_EQ(in_listener("tcp = \"350s\""),
             (Lines{"t.toml:17:7: listener.tcp: expected { idle_timeout = \"350s\" }, not text"}));
   EXPECT_EQ(in_listener("handshake_timeout = \"0s\""),

@@ -33,6 +33,7 @@ constexpr std::string_view kEverything = R"(
 workers = 1024
 user = "nobody"
 max_flows = 10_000_000
+key_update_after = 64
 drain_timeout = "0s"
 
 [log]
@@ -49,6 +50,7 @@ ssl_policy = "ELBSecurityPolicy-TLS13-1-2-2021-06"
 default_action = { forward = "app" }
 handshake_timeout = "1500ms"
 tcp = { idle_timeout = "1s" }
+relay = "uring-splice"
 on_truncation = "fin"
 
 [[listener]]
@@ -57,6 +59,8 @@ protocol = "TCP"
 address = "[::]:1"
 default_action.forward = "app"
 tcp.idle_timeout = "6000s"
+relay = "auto"
+relay_thresholds = { splice_from = "1000B", copy_below = "0B" }
 
 [[target_group]]
 name = "app"
@@ -78,6 +82,7 @@ TEST(Config, TheExampleHasTheDocumentedDefaults) {
   EXPECT_EQ(config.workers, 2u);
   EXPECT_EQ(config.user, "");
   EXPECT_EQ(config.max_flows, 100'000u);
+  EXPECT_EQ(config.key_update_after, 16'777'216u);
   EXPECT_EQ(config.drain_timeout, Milliseconds(30'000));
   EXPECT_EQ(config.log.level, base::LogLevel::kInfo);
   EXPECT_EQ(config.log.format, base::LogFormat::kLogfmt);
@@ -101,6 +106,9 @@ TEST(Config, TheExampleHasTheDocumentedDefaults) {
   EXPECT_EQ(listener.handshake_timeout, Milliseconds(10'000));
   EXPECT_EQ(listener.idle_timeout, Milliseconds(350'000));
   EXPECT_EQ(listener.on_truncation, OnTruncation::kReset);
+  EXPECT_EQ(listener.relay, Relay::kAuto);
+  EXPECT_EQ(listener.splice_from, 65'536u);
+  EXPECT_EQ(listener.copy_below, 16'384u);
   EXPECT_EQ(listener.place, (Place{9, 1}));
   EXPECT_EQ(listener.certificate.place, (Place{13, 15}));
   EXPECT_EQ(listener.ssl_policy_place, (Place{14, 14}));
@@ -111,6 +119,7 @@ TEST(Config, EverythingThatCanBeSet) {
   EXPECT_EQ(config.workers, 1024u);
   EXPECT_EQ(config.user, "nobody");
   EXPECT_EQ(config.max_flows, 10'000'000u);
+  EXPECT_EQ(config.key_update_after, 64u);
   EXPECT_EQ(config.drain_timeout, Milliseconds(0));
   EXPECT_EQ(config.log.level, base::LogLevel::kDebug);
   EXPECT_EQ(config.log.format, base::LogFormat::kJson);
@@ -123,11 +132,14 @@ TEST(Config, EverythingThatCanBeSet) {
   EXPECT_EQ(web.handshake_timeout, Milliseconds(1'500));
   EXPECT_EQ(web.idle_timeout, Milliseconds(1'000));
   EXPECT_EQ(web.on_truncation, OnTruncation::kFin);
+  EXPECT_EQ(web.relay, Relay::kUringSplice);
   const Listener& plain = config.listeners[1];
   EXPECT_EQ(plain.protocol, Protocol::kTcp);
   EXPECT_EQ(plain.forward, "app")
       << "a dotted key is as good as a table, and a group may stand behind its listener";
   EXPECT_EQ(plain.idle_timeout, Milliseconds(6'000'000));
+  EXPECT_EQ(plain.splice_from, 1'000u);
+  EXPECT_EQ(plain.copy_below, 0u);
 
   ASSERT_EQ(config.target_groups.size(), 1u);
   EXPECT_EQ(config.target_groups[0].protocol, Protocol::kTls);

@@ -25,6 +25,25 @@ TEST(ParseDuration, TakesEachUnit) {
   EXPECT_EQ(parse_duration("007s").value(), Milliseconds(7'000));
 }
 
+TEST(ParseSize, TakesEachUnitAndNothingElse) {
+  EXPECT_EQ(parse_size("17B").value(), 17u);
+  EXPECT_EQ(parse_size("64KiB").value(), 65'536u);
+  EXPECT_EQ(parse_size("16MiB").value(), 16'777'216u);
+  EXPECT_EQ(parse_size("2GiB").value(), 2'147'483'648u);
+  EXPECT_EQ(parse_size("64").error().detail,
+            R"("64" is no size: no unit (B, KiB, MiB or GiB); expected one such as "64KiB")");
+  EXPECT_FALSE(parse_size("64kb"));
+  EXPECT_FALSE(parse_size("-1B"));
+  EXPECT_FALSE(parse_size("9223372036854775807GiB"));
+}
+
+TEST(SizeText, IsReadBackTheSame) {
+  for (const std::uint64_t bytes : {0ULL, 1ULL, 1000ULL, 1024ULL, 65'536ULL, 5ULL << 20, 3ULL << 30}) {
+    EXPECT_EQ(parse_size(size_text(bytes)).value(), bytes) << size_text(bytes);
+  }
+  EXPECT_EQ(size_text(65'536), "64KiB");
+}
+
 TEST(ParseDuration, SaysWhatIsWrong) {
   const std::string right = R"(; expected one such as "10s")";
   EXPECT_EQ(why(""), R"("" is no duration: not a whole number and a unit)" + right);

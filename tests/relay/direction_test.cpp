@@ -47,8 +47,8 @@ class Scripted final : public net::Stream {
   }
   Io end_write() override { return {IoStatus::kDone, 0}; }
   bool drained() const override { return to_read.empty(); }
-  bool splices_out() const override { return false; }
-  bool splices_in() const override { return false; }
+  net::Splicing splices_out() const override { return net::Splicing::kNever; }
+  net::Splicing splices_in() const override { return net::Splicing::kNever; }
 };
 
 class Copying : public testing::Test {
@@ -69,7 +69,7 @@ TEST_F(Copying, PassesEverythingOnThenTheEnd) {
   EXPECT_EQ(step.status, IoStatus::kEnd);
   EXPECT_EQ(to_.written, "one two three");
   EXPECT_EQ(direction_.bytes(), 13u);
-  EXPECT_EQ(direction_.spliced(), 0u);
+  EXPECT_EQ(direction_.spliced_bytes(), 0u);
 }
 
 TEST_F(Copying, ResumesAPartialWriteWhereItStopped) {
@@ -139,10 +139,126 @@ TEST_F(Copying, HoldsNoBufferWhileItWaitsForTheSource) {
   EXPECT_EQ(pools_.buffers.take().get(), known);
 }
 
+/// A stream that splice(2) works on, as it says itself.
+class Splicable final : public net::Stream {
+ public:
+  Splicable(net::Splicing out, net::Splicing in) : out_(out), in_(in) {}
+  std::deque<Io> may_splice;
+  int reads = 0;
+
+  int fd() const override { return 7; }
+  Io read(std::span<std::byte> /*into*/) override {
+    ++reads;
+    return {IoStatus::kWantRead, 0};
+  }
+  Io write(std::span<const std::byte> from) override { return {IoStatus::kDone, from.size()}; }
+  Io end_write() override { return {}; }
+  bool drained() const override { return true; }
+  net::Splicing splices_out() const override { return out_; }
+  net::Splicing splices_in() const override { return in_; }
+  Io spliced_out(ssize_t result) override {
+    return result == -EINVAL ? Io{IoStatus::kDone, 0} : Stream::spliced_out(result);
+  }
+  Io may_splice_in() override {
+    if (may_splice.empty()) return {};
+    const Io io = may_splice.front();
+    may_splice.pop_front();
+    return io;
+  }
+
+ private:
+  net::Splicing out_;
+  net::Splicing in_;
+};
+
+/// Splices of which the test says how they went, as the ring does in that mode.
+class RingSplices : public testing::Test {
+ protected:
+  using enum net::Splicing;
+  Pools pools_;
+  Splicable from_{kPossible, kPossible};
+  Splicable to_{kPossible, kPossible};
+  Direction direction_{from_, to_, pools_, Mode::kUringSplice};
+};
+
+TEST_F(RingSplices, FillThePipeThenEmptyIt) {
+  EXPECT_EQ(direction_.advance().next, Next::kSplice);
+  EXPECT_EQ(direction_.splice_due().from, 7);
+  EXPECT_EQ(direction_.spliced(1000).next, Next::kTurn);
+  EXPECT_EQ(direction_.advance().next, Next::kSplice);
+  EXPECT_EQ(direction_.splice_due().to, 7);
+  EXPECT_EQ(direction_.splice_due().bytes, 1000u);
+  direction_.spliced(400);
+  EXPECT_EQ(direction_.bytes(), 400u);
+  EXPECT_EQ(direction_.advance().next, Next::kSplice);
+  EXPECT_EQ(direction_.splice_due().bytes, 600u);
+  const Step full = direction_.spliced(-EAGAIN);
+  EXPECT_EQ(full.next, Next::kWaitTo);
+  EXPECT_EQ(full.status, IoStatus::kWantWrite);
+  EXPECT_EQ(direction_.advance().next, Next::kSplice);
+  direction_.spliced(600);
+  EXPECT_EQ(direction_.spliced_bytes(), 1000u);
+}
+
+TEST_F(RingSplices, WaitWhenTheSourceIsEmptyAndHoldNoPipe) {
+  const std::size_t before = tests::open_pipes();
+  direction_.advance();
+  EXPECT_EQ(direction_.spliced(-EAGAIN).next, Next::kWaitFrom);
+  const auto pooled = pools_.pipes.take();
+  EXPECT_EQ(tests::open_pipes(), before + 2);
+}
+
+TEST_F(RingSplices, LeaveWhatIsNotDataToTheRead) {
+  direction_.advance();
+  EXPECT_EQ(direction_.spliced(-EINVAL).next, Next::kTurn);
+  EXPECT_EQ(direction_.advance().next, Next::kWaitFrom);
+  EXPECT_EQ(from_.reads, 1);
+  EXPECT_EQ(direction_.advance().next, Next::kSplice);  // and go on
+}
+
+TEST_F(RingSplices, SayHowTheSourceEndedAndWhyTheSinkFailed) {
+  direction_.advance();
+  const Step end = direction_.spliced(0);
+  EXPECT_EQ(end.next, Next::kFromEnded);
+  EXPECT_EQ(end.status, IoStatus::kEnd);
+  direction_.advance();
+  EXPECT_EQ(direction_.spliced(-ECONNRESET).status, IoStatus::kReset);
+  direction_.advance();
+  direction_.spliced(10);
+  direction_.advance();
+  EXPECT_EQ(direction_.spliced(-EPIPE).next, Next::kToFailed);
+}
+
+TEST_F(RingSplices, AskTheSinkFirst) {
+  direction_.advance();
+  direction_.spliced(10);
+  to_.may_splice = {{IoStatus::kWantWrite, 0}, {IoStatus::kBroken, 0}};
+  EXPECT_EQ(direction_.advance().next, Next::kWaitTo);
+  const Step broken = direction_.advance();
+  EXPECT_EQ(broken.next, Next::kToFailed);
+  EXPECT_EQ(broken.status, IoStatus::kBroken);
+}
+
+TEST(Modes, SpliceOnlyWhatCanBeSpliced) {
+  using enum net::Splicing;
+  Pools pools;
+  for (const auto& [out, in] : {std::pair(kNever, kWorthIt), std::pair(kWorthIt, kNever)}) {
+    Splicable from(out, out), to(in, in);
+    for (const Mode mode : {Mode::kSplice, Mode::kUringSplice, Mode::kCopy, Mode::kAuto}) {
+      Direction direction(from, to, pools, mode);
+      EXPECT_EQ(direction.advance().next, Next::kWaitFrom);
+    }
+    EXPECT_EQ(from.reads, 4);
+  }
+}
+
 /// A direction between two real connections.
 class Sockets : public testing::Test {
  protected:
-  Sockets() { ::signal(SIGPIPE, SIG_IGN); }
+  explicit Sockets(Mode mode = Mode::kAuto, Thresholds thresholds = {})
+      : direction_(from_, to_, pools_, mode, thresholds) {
+    ::signal(SIGPIPE, SIG_IGN);
+  }
 
   /// Moves until it has to wait for the source.
   void run_dry() {
@@ -169,31 +285,65 @@ class Sockets : public testing::Test {
   tests::Connection back_ = tests::connection();
   net::SocketStream from_{std::move(front_.ours)};
   net::SocketStream to_{std::move(back_.ours)};
-  Direction direction_{from_, to_, pools_};
+  Direction direction_;
   std::uint64_t seed_ = 0;
 };
+
+struct AlwaysSplicing : Sockets {
+  AlwaysSplicing() : Sockets(Mode::kSplice) {}
+};
+
+TEST_F(AlwaysSplicing, CopiesNothing) {
+  for (int i = 0; i < 100; ++i) pass(i % 10 == 0 ? 1'000'000 : 100);
+  EXPECT_EQ(direction_.bytes(), 10 * 1'000'000u + 90 * 100u);
+  EXPECT_EQ(direction_.spliced_bytes(), direction_.bytes());
+}
+
+struct AlwaysCopying : Sockets {
+  AlwaysCopying() : Sockets(Mode::kCopy) {}
+};
+
+TEST_F(AlwaysCopying, SplicesNothing) {
+  pass(16 * 1024 * 1024);
+  EXPECT_EQ(direction_.spliced_bytes(), 0u);
+}
+
+struct SplicingSoon : Sockets {
+  SplicingSoon() : Sockets(Mode::kAuto, {.splice_from = 1000, .copy_below = 0}) {}
+};
+
+TEST_F(SplicingSoon, KeepsToItsThresholds) {
+  pass(900);
+  pass(900);
+  EXPECT_EQ(direction_.spliced_bytes(), 0u);
+  pass(100'000);  // copied at first
+  const std::uint64_t spliced = direction_.spliced_bytes();
+  EXPECT_GT(spliced, 0u);
+  for (int i = 0; i < 10; ++i) pass(9);  // nothing is below copy_below
+  EXPECT_EQ(direction_.spliced_bytes(), spliced + 90);
+}
 
 TEST_F(Sockets, CopiesSmallMessages) {
   for (int i = 0; i < 100; ++i) pass(1000);
   EXPECT_EQ(direction_.bytes(), 100'000u);
-  EXPECT_EQ(direction_.spliced(), 0u);
+  EXPECT_EQ(direction_.spliced_bytes(), 0u);
 }
 
 TEST_F(Sockets, SplicesABulkTransfer) {
   constexpr std::size_t kBulk = 16 * 1024 * 1024;
   pass(kBulk);
-  EXPECT_GT(direction_.spliced(), kBulk / 2);
+  EXPECT_GT(direction_.spliced_bytes(), kBulk / 2);
   EXPECT_EQ(direction_.bytes(), kBulk);
 }
 
 TEST_F(Sockets, GoesBackToCopyingWhenTheStreamIsQuiet) {
   pass(4 * 1024 * 1024);
   for (int i = 0; i < 4; ++i) pass(100);
-  const std::uint64_t spliced = direction_.spliced();
+  const std::uint64_t spliced = direction_.spliced_bytes();
   for (int i = 0; i < 10; ++i) pass(100);
-  EXPECT_EQ(direction_.spliced(), spliced);
+  EXPECT_EQ(direction_.spliced_bytes(), spliced);
   pass(4 * 1024 * 1024);
-  EXPECT_GT(direction_.spliced(), spliced);
+  EXPECT_GT(direction_.spliced_bytes(), spliced);
 }
 
 TEST_F(Sockets, HoldsNoPipeWhileItWaitsForTheSource) {

@@ -274,8 +274,8 @@ class Ending final : public net::Stream {
   net::Io write(std::span<const std::byte> from) override { return socket_.write(from); }
   net::Io end_write() override { return socket_.end_write(); }
   bool drained() const override { return socket_.drained(); }
-  bool splices_out() const override { return false; }
-  bool splices_in() const override { return false; }
+  net::Splicing splices_out() const override { return net::Splicing::kNever; }
+  net::Splicing splices_in() const override { return net::Splicing::kNever; }
 
  private:
   net::SocketStream socket_;

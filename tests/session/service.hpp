@@ -80,7 +80,7 @@ inline ServiceTest::ServiceTest() {
   service_.name = "web";
   service_.protocol = policy::Protocol::kTcp;
   service_.handshake_timeout = kPatience;
-  service_.idle_timeout = kPatience;
+  service_.relay.idle = kPatience;
   forward_to({target_address()}, policy::Protocol::kTcp);
 }
 

@@ -104,7 +104,7 @@ TEST_F(SessionEnds, ClientTruncated) {
 
 TEST_F(SessionEnds, TruncationMayBePassedOnAsAFin) {
   listen_with_tls();
-  service_.on_truncation = policy::OnTruncation::kFin;
+  service_.relay.truncation_resets = false;
   const Line line = serve(tls_client([](TlsPeer& peer) {
                             tests::end_write(peer.socket());
                             EXPECT_EQ(peer.read().bytes, "answer");
@@ -155,7 +155,7 @@ TEST_F(SessionEnds, TargetError) {
 }
 
 TEST_F(SessionEnds, IdleTimeout) {
-  service_.idle_timeout = Milliseconds(100);
+  service_.relay.idle = Milliseconds(100);
   const Line line = serve(expect_reset, expect_reset);
   EXPECT_EQ(line.at("end"), "idle_timeout");
   EXPECT_EQ(count(&C::IdleTimeoutCount), 1u);

@@ -93,7 +93,8 @@ TEST_P(InVersion, IsNotDrainedWhileItHoldsDecryptedBytes) {
   EXPECT_EQ(tests::read_all(*both.stream, 600).bytes.size(), 600u);
   EXPECT_FALSE(both.stream->drained());
   EXPECT_EQ(tests::read_all(*both.stream, 400).bytes.size(), 400u);
-  EXPECT_FALSE(both.stream->splices_out() || both.stream->splices_in());
+  EXPECT_EQ(both.stream->splices_out(), net::Splicing::kNever);
+  EXPECT_EQ(both.stream->splices_in(), net::Splicing::kNever);
 }
 
 TEST_P(InVersion, WantsToReadWhenThereIsNothing) {

@@ -39,6 +39,10 @@ Task<void> sleep_for(Ring& ring, Stop& stop, Milliseconds length, Answer& answer
   answer = co_await Sleep(ring, stop, length);
 }
 
+Task<void> splice(Ring& ring, Stop& stop, int from, int to, std::size_t bytes_max, Answer& answer) {
+  answer = co_await Splice(ring, stop, from, to, bytes_max);
+}
+
 void put_byte(const Pipe& pipe) {
   TLSPLICE_EXPECT(::write(pipe.write_end.get(), "x", 1) == 1, "a pipe takes a byte");
 }
@@ -60,6 +64,53 @@ struct Waiting : testing::Test {
 
   void finish() { world.run_until_empty(gate); }
 };
+
+/// From a socket into the pipe.
+struct SpliceTest : Waiting {
+  void begin() { spawn(gate, splice(ring, stop, connection.ours.get(), pipe.write_end.get(), 1000, answer)); }
+  Connection connection = tests::connection();
+};
+
+TEST_F(SpliceTest, MovesWhatIsThere) {
+  ASSERT_EQ(::send(connection.peer.get(), "hello", 5, 0), 5);
+  begin();
+  finish();
+  EXPECT_EQ(answer, 5);
+  char bytes[8];
+  EXPECT_EQ(::read(pipe.read_end.get(), bytes, sizeof bytes), 5);
+}
+
+TEST_F(SpliceTest, DoesNotWaitForMore) {
+  begin();
+  finish();
+  EXPECT_EQ(answer, -EAGAIN);
+}
+
+TEST_F(SpliceTest, TellsTheEndAndErrors) {
+  tests::end_write(connection.peer);
+  begin();
+  finish();
+  EXPECT_EQ(answer, 0);
+  spawn(gate, splice(ring, stop, connection.ours.get(), connection.ours.get(), 1000, answer));
+  finish();
+  EXPECT_EQ(answer, -EINVAL);  // neither is a pipe
+}
+
+TEST_F(SpliceTest, DoesNotBeginWhenStopped) {
+  stop.request();
+  begin();
+  finish();
+  EXPECT_EQ(answer, -ECANCELED);
+}
+
+TEST_F(SpliceTest, AnswersInAnyCaseWhenStoppedInFlight) {
+  ASSERT_EQ(::send(connection.peer.get(), "hello", 5, 0), 5);
+  begin();
+  stop.request();
+  finish();
+  EXPECT_TRUE(answer == 5 || answer == -ECANCELED) << *answer;
+  EXPECT_EQ(ring.in_flight(), 0u);
+}
 
 using PollTest = Waiting;
 

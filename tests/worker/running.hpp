@@ -106,7 +106,7 @@ class RunningWorker {
     service.group.targets = {target_address_};
     service.group.connect_timeout = kPatience;
     service.handshake_timeout = kPatience;
-    service.idle_timeout = kPatience;
+    service.relay.idle = kPatience;
     return service;
   }
 

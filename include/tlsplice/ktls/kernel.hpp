@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <optional>
 #include <string>
 
 #include "tlsplice/base/result.hpp"
@@ -21,6 +22,10 @@ int attach(int socket);
 /// Yields the errno, 0 for done: EINVAL or ENOENT for a cipher that this kernel does not know, EBUSY for a
 /// second time before 6.14.
 int install(int socket, Way way, Version version, Cipher cipher, const DirectionKeys& keys);
+
+/// The sequence number of the next record to be sent: the kernel's own count of what the key has protected
+/// (trap 39). AES-GCM only; none when the kernel does not say.
+std::optional<std::uint64_t> send_sequence(int socket, Cipher cipher);
 
 /// TLS 1.3 data may be decrypted straight into the reader's buffer, because padding is not expected; padded
 /// records are merely decrypted twice (trap 40). Linux 6.0; a refusal costs nothing but speed.

@@ -1,11 +1,15 @@
 // Stream is one side of a flow as the relay sees it: plaintext bytes in and out of a non-blocking socket,
-// whatever lies beneath. SocketStream is plain TCP; tls::TlsStream decrypts in user space; kernel TLS will be
-// one more. No call waits: a call that cannot go on says what to wait for on fd(), and is then repeated.
+// whatever lies beneath. SocketStream is plain TCP; tls::TlsStream decrypts in user space; ktls::KtlsStream
+// has its record layer in the kernel. No call waits: a call that cannot go on says what to wait for on fd(),
+// and is then repeated.
 #pragma once
+
+#include <sys/types.h>
 
 #include <cstddef>
 #include <cstdint>
 #include <span>
+#include <string_view>
 
 #include "tlsplice/base/fd.hpp"
 
@@ -27,6 +31,21 @@ struct Io {
   std::size_t bytes = 0;  // moved, when kDone
 };
 
+/// Whether splice(2) on a stream's socket moves plaintext.
+enum class Splicing : std::uint8_t {
+  kNever,
+  kPossible,  // it does, but a read or a write costs less
+  kWorthIt,   // and costs less than copying where bulk is moved
+};
+
+/// What the protocol beneath went through, for the flow's record.
+struct Notes {
+  std::string_view trouble;  // why the stream is kBroken, for people; lives as long as the stream
+  std::uint32_t key_updates_received = 0;
+  std::uint32_t key_updates_sent = 0;
+  bool key_limit_reached = false;  // broken because a key may protect no further record
+};
+
 class Stream {
  public:
   Stream() = default;
@@ -44,12 +63,17 @@ class Stream {
   /// True when the last read emptied the socket and nothing decrypted is held: waiting is then better than
   /// reading.
   virtual bool drained() const = 0;
-  /// True when splice(2) on fd() moves plaintext and is worth it: out of this socket, into this socket. A
-  /// splice that stops at something which is not data leaves it to read().
-  virtual bool splices_out() const = 0;
-  virtual bool splices_in() const = 0;
+  virtual Splicing splices_out() const = 0;
+  virtual Splicing splices_in() const = 0;
+  /// What splice(2) out of fd() said, a count or a negative errno, made sense of. {kDone, 0}: it stopped at
+  /// something that is not data, and read() is to be called next.
+  virtual Io spliced_out(ssize_t result);
+  /// The same of splice(2) into fd(). Before each of them may_splice_in() must have said kDone.
+  virtual Io spliced_in(ssize_t result);
+  virtual Io may_splice_in() { return {}; }
   /// True when fd() may poll readable although read() has nothing yet, again and again (trap 44).
   virtual bool wakes_early() const { return false; }
+  virtual Notes notes() const { return {}; }
 };
 
 /// Turns the errno of a failed read or write on a connected socket into a status.
@@ -64,8 +88,8 @@ class SocketStream final : public Stream {
   Io write(std::span<const std::byte> from) override;
   Io end_write() override;
   bool drained() const override { return drained_; }
-  bool splices_out() const override { return true; }
-  bool splices_in() const override { return true; }
+  Splicing splices_out() const override { return Splicing::kWorthIt; }
+  Splicing splices_in() const override { return Splicing::kWorthIt; }
 
  private:
   base::Fd socket_;

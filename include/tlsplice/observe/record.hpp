@@ -37,17 +37,20 @@ const char* to_string(End end);
 
 struct FlowRecord {
   std::string_view listener;
-  bool tls = false;               // of the listener
-  std::string client;             // "ip:port"
-  std::string target;             // "ip:port", empty before one was connected
-  const char* protocol = "-";     // "TLSv1.2"
-  const char* cipher = "-";       // OpenSSL's name
-  const char* client_ktls = "-";  // "kernel", or why the client's TLS stayed in user space
-  const char* target_ktls = "-";  // the same of a TLS target
-  std::uint64_t received = 0;     // payload bytes from the client
-  std::uint64_t sent = 0;         // payload bytes to the client
-  std::uint64_t spliced = 0;      // of both
-  bool truncated = false;         // also when on_truncation = "fin" let the flow go on
+  bool tls = false;                        // of the listener
+  std::string client;                      // "ip:port"
+  std::string target;                      // "ip:port", empty before one was connected
+  const char* protocol = "-";              // "TLSv1.2"
+  const char* cipher = "-";                // OpenSSL's name
+  const char* client_ktls = "-";           // "kernel", or why the client's TLS stayed in user space
+  const char* target_ktls = "-";           // the same of a TLS target
+  std::uint64_t received = 0;              // payload bytes from the client
+  std::uint64_t sent = 0;                  // payload bytes to the client
+  std::uint64_t spliced = 0;               // of both
+  std::uint32_t key_updates_received = 0;  // TLS 1.3 KeyUpdates, from both sides
+  std::uint32_t key_updates_sent = 0;
+  bool key_limit_reached = false;  // ended because a key may protect no more records
+  bool truncated = false;          // also when on_truncation = "fin" let the flow go on
   base::Instant started{};
   End end = End::kClosed;
   std::string detail;  // for people, empty when the end says it all

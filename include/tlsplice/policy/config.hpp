@@ -23,6 +23,10 @@ inline constexpr Milliseconds kDefaultHandshakeTimeout{10'000};
 inline constexpr Milliseconds kDefaultConnectTimeout{10'000};
 inline constexpr Milliseconds kDefaultDrainTimeout{30'000};
 inline constexpr std::uint32_t kDefaultMaxFlows = 100'000;
+inline constexpr std::uint32_t kDefaultSpliceFrom = 64 * 1024;
+inline constexpr std::uint32_t kDefaultCopyBelow = 16 * 1024;
+/// A little below the bound of RFC 8446 section 5.5, which is 2^24.5 records.
+inline constexpr std::uint32_t kDefaultKeyUpdateAfter = 1 << 24;
 
 /// Where in the file something stands; 1-based, 0 when it stands nowhere.
 struct Place {
@@ -70,6 +74,9 @@ struct Certificate {
 /// What a target sees when a TLS peer ends with a FIN that no close_notify announced.
 enum class OnTruncation : std::uint8_t { kReset, kFin };
 
+/// How the bytes of a flow move; see relay::Mode.
+enum class Relay : std::uint8_t { kAuto, kSplice, kUringSplice, kCopy };
+
 struct Listener {
   std::string name;
   Protocol protocol = Protocol::kTls;
@@ -82,6 +89,9 @@ struct Listener {
   Milliseconds idle_timeout = kDefaultIdleTimeout;
   OnTruncation on_truncation = OnTruncation::kReset;
   Ktls ktls = Ktls::kAuto;  // of the connections with clients; kTls only
+  Relay relay = Relay::kAuto;
+  std::uint32_t splice_from = kDefaultSpliceFrom;  // bytes; with Relay::kAuto
+  std::uint32_t copy_below = kDefaultCopyBelow;
   Place place;
   Place ssl_policy_place;
 };
@@ -97,6 +107,8 @@ struct Config {
   std::string user;  // workers run as this user; empty: "nobody" when started by root, else unchanged
   std::uint32_t max_flows = kDefaultMaxFlows;  // over all workers
   Milliseconds drain_timeout = kDefaultDrainTimeout;
+  std::uint32_t key_update_after =
+      kDefaultKeyUpdateAfter;  // records sent under one AES-GCM key in the kernel
   LogSettings log;
   std::vector<TargetGroup> target_groups;
   std::vector<Listener> listeners;

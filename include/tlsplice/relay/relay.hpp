@@ -29,6 +29,21 @@ enum class Finish : std::uint8_t {
   kExhausted,  // no memory for a buffer
 };
 
+/// How bytes move between two sockets that splice(2) works on; everything else is copied.
+enum class Mode : std::uint8_t {
+  kAuto,         // small messages are copied, bulk is spliced where that costs less
+  kSplice,       // the ring waits, splice(2) moves
+  kUringSplice,  // the ring waits and moves: IORING_OP_SPLICE, which kernels hand to a worker thread (trap
+                 // 71)
+  kCopy,
+};
+
+/// When kAuto changes its mind.
+struct Thresholds {
+  std::size_t splice_from = kBufferBytes;  // a read that brings this many bytes; at most kBufferBytes
+  std::size_t copy_below = 16 * 1024;      // a wake-up that brings fewer than this
+};
+
 struct Outcome {
   Finish finish = Finish::kClosed;
   Side by = Side::kClient;
@@ -41,6 +56,8 @@ struct Outcome {
 struct Limits {
   base::Milliseconds idle{};
   bool truncation_resets = true;  // false: a truncation is passed on as a FIN
+  Mode mode = Mode::kAuto;
+  Thresholds thresholds = {};
 };
 
 /// `client`, `target` and `pools` must live until it returns. Runs on the worker's thread.

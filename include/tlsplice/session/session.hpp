@@ -8,6 +8,7 @@
 #include "tlsplice/base/fd.hpp"
 #include "tlsplice/base/log.hpp"
 #include "tlsplice/ktls/kernel.hpp"
+#include "tlsplice/ktls/stream.hpp"
 #include "tlsplice/net/address.hpp"
 #include "tlsplice/observe/record.hpp"
 #include "tlsplice/policy/config.hpp"
@@ -25,8 +26,7 @@ struct Service {
   const tls::Context* context = nullptr;  // of a TLS listener
   targets::Group group;
   base::Milliseconds handshake_timeout{};
-  base::Milliseconds idle_timeout{};
-  policy::OnTruncation on_truncation = policy::OnTruncation::kReset;
+  relay::Limits relay;
   policy::Ktls ktls = policy::Ktls::kAuto;
 };
 
@@ -39,6 +39,7 @@ struct Surroundings {
   relay::Pools& pools;
   const tls::Context& target_context;  // towards TLS targets
   const ktls::Support& kernel;         // what this kernel can take over
+  std::uint64_t records_per_key = ktls::kRecordsPerKeyMax;
   std::uint64_t flow_hash_seed;
 };
 

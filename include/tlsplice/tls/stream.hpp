@@ -58,8 +58,9 @@ class TlsStream final : public net::Stream {
   net::Io write(std::span<const std::byte> from) override;
   net::Io end_write() override;
   bool drained() const override;
-  bool splices_out() const override { return false; }
-  bool splices_in() const override { return false; }
+  net::Splicing splices_out() const override { return net::Splicing::kNever; }
+  net::Splicing splices_in() const override { return net::Splicing::kNever; }
+  net::Notes notes() const override { return {.trouble = broken_ ? failure_ : std::string_view()}; }
 
  private:
   struct Free {

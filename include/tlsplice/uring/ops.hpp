@@ -70,6 +70,22 @@ class [[nodiscard]] Connect final : private Op {
 /// kExhausted.
 Task<base::Result<base::Fd>> connect(Ring& ring, Stop& stop, net::Address address, base::Milliseconds limit);
 
+/// splice(2) by the ring, between a socket and a pipe, non-blocking on both; yields the bytes moved. Kernels
+/// so far hand each one to a worker thread (trap 71), so `from` and `to` should be ready.
+class [[nodiscard]] Splice final : private Op {
+ public:
+  Splice(Ring& ring, Stop& stop, int from, int to, std::size_t bytes_max)
+      : Op(ring, stop), from_(from), to_(to), bytes_max_(bytes_max) {}
+  bool await_ready();
+  void await_suspend(std::coroutine_handle<> waiter);
+  int await_resume() const { return result(); }
+
+ private:
+  int from_;
+  int to_;
+  std::size_t bytes_max_;
+};
+
 class [[nodiscard]] Sleep final : private Timer, private Stoppable {
  public:
   Sleep(Ring& ring, Stop& stop, base::Milliseconds length) : Timer(ring), stop_(stop), length_(length) {}

@@ -32,6 +32,9 @@
   X(UserTlsConnectionCount_PeerGone)    /* the peer had ended before the handover */                         \
   X(UserTlsConnectionCount_Library)     /* OpenSSL derived no keys */                                        \
   X(KtlsRequiredErrorCount)             /* refused, because ktls = "require" */                              \
+  X(KeyUpdateReceivedCount)             /* TLS 1.3 KeyUpdates from peers, of connections in the kernel */    \
+  X(KeyUpdateSentCount)                 /* ours */                                                           \
+  X(KeyLimitErrorCount)                 /* ended: key_update_after reached, the key cannot be changed */     \
   X(TargetConnectionErrorCount)         /* refused, timed out, no local port: each try */                    \
   X(TCP_Client_Reset_Count)                                                                                  \
   X(TCP_Target_Reset_Count)                                                                                  \

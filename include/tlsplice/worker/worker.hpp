@@ -27,6 +27,7 @@ struct Setup {
   const observe::CounterTable& counters;
   const tls::Context& target_context;
   const ktls::Support& kernel;
+  std::uint64_t records_per_key = ktls::kRecordsPerKeyMax;
   std::uint64_t flow_hash_seed = 0;
   std::uint32_t max_flows = 0;  // over all workers
   base::Milliseconds drain_timeout{};
