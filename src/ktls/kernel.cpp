@@ -16,6 +16,8 @@
 namespace tlsplice::ktls {
 namespace {
 
+constexpr int kPatienceMs = 1000;  // for what happens at once on loopback, on a machine that is busy
+
 void put_sequence(unsigned char (&into)[8], std::uint64_t sequence) {
   for (int i = 7; i >= 0; --i, sequence >>= 8) into[i] = static_cast<unsigned char>(sequence & 0xff);
 }
@@ -83,6 +85,9 @@ base::Result<std::pair<base::Fd, base::Fd>> loopback_pair() {
   if (!client || ::connect(client.get(), address.data(), address.size()) != 0) {
     return base::fail(base::Error::system("connect on loopback", errno));
   }
+  // connect() may return before our end is in the queue: the last packet of the handshake can be on its way.
+  pollfd queue{.fd = listener->get(), .events = POLLIN, .revents = 0};
+  (void)::poll(&queue, 1, kPatienceMs);
   auto accepted = net::accept(listener->get());
   if (!accepted) return base::fail(base::Error::system("accept on loopback", accepted.error()));
   return std::pair(std::move(client), std::move(accepted->socket));

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <gtest/gtest.h>
+#include <poll.h>
 #include <sys/socket.h>
 
 #include "tlsplice/ktls/kernel.hpp"
@@ -19,6 +20,8 @@ struct Pair {
     const net::Address address = net::local_address(listener->get());
     a = base::Fd(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
     EXPECT_EQ(::connect(a.get(), address.data(), address.size()), 0);
+    pollfd queue{.fd = listener->get(), .events = POLLIN, .revents = 0};
+    EXPECT_EQ(::poll(&queue, 1, 30'000), 1);  // connect() may return before the other end can be accepted
     auto accepted = net::accept(listener->get());
     if (accepted) b = std::move(accepted->socket);
   }

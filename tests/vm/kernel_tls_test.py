@@ -1,4 +1,4 @@
-"""Promised: the same promises hold with the record layer in the kernel. The tests of the room ktls and the
+"""Promised: the same promises hold with the record layer in the kernel. The tests of the rooms ktls and netlink and the
 end-to-end tests that move bytes and end flows run in guests with Debian's own kernels, one guest a kernel.
 
     VM_KERNELS="6.1 6.12 7.2" TLSPLICE=build/release/tlsplice kernel_tls_test.py
@@ -14,6 +14,7 @@ PROGRAM = pathlib.Path(os.environ.get("TLSPLICE", ROOT / "build/release/tlsplice
 KERNELS = os.environ.get("VM_KERNELS", "6.1 6.12 7.2").split()
 SUITES = ("01_first_light_test.py", "04_no_resumption_test.py -k renegotiation", "07_ends_test.py",
           "13_kernel_tls_test.py")
+ROOMS = ("ktls", "netlink")
 CANNOT_BE_HAD = 77
 
 
@@ -24,7 +25,7 @@ class KernelTls(unittest.TestCase):
                 self.run_in(kernel)
 
     def run_in(self, kernel):
-        unit = f"{PROGRAM.parent}/ktls_test --gtest_brief=1"
+        unit = " && ".join(f"{PROGRAM.parent}/{room}_test --gtest_brief=1" for room in ROOMS)
         suites = " && ".join(f"{sys.executable} -B {ROOT}/tests/e2e/{suite}" for suite in SUITES)
         environment = {**os.environ, "TLSPLICE": str(PROGRAM), "TLSPLICE_PATIENCE": "120"}
         command = [ROOT / "tools/vm", "--kernel", kernel, "--timeout", "600", "--", "sh", "-c",
