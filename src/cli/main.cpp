@@ -97,7 +97,9 @@ void setup_describe_ssl_policies(CLI::App& command, Chosen& chosen) {
 
 void setup_probe(CLI::App& command, Chosen& chosen) {
   const auto json = std::make_shared<bool>(false);
-  command.add_flag("--json", *json, "One JSON object instead of lines");
+  command.add_flag("--json", *json, "One JSON object instead of lines; its members nest as the names do");
+  command.footer(
+      "Run it as the user that starts the service. Exit status 0 if tlsplice can serve here, 1 otherwise.");
   command.callback([json, &chosen] { chosen = [json] { return probe(*json); }; });
 }
 

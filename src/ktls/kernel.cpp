@@ -1,22 +1,15 @@
 #include "tlsplice/ktls/kernel.hpp"
 
-#include <fmt/format.h>
 #include <linux/tls.h>
+#include <netinet/in.h>
 #include <netinet/tcp.h>
-#include <poll.h>
 #include <sys/socket.h>
 
-#include <algorithm>
 #include <cerrno>
 #include <cstring>
-#include <utility>
-
-#include "tlsplice/net/socket.hpp"
 
 namespace tlsplice::ktls {
 namespace {
-
-constexpr int kPatienceMs = 1000;  // for what happens at once on loopback, on a machine that is busy
 
 void put_sequence(unsigned char (&into)[8], std::uint64_t sequence) {
   for (int i = 7; i >= 0; --i, sequence >>= 8) into[i] = static_cast<unsigned char>(sequence & 0xff);
@@ -76,55 +69,6 @@ std::optional<std::uint64_t> sequence_as(int socket) {
   return told ? std::optional(sequence) : std::nullopt;
 }
 
-/// A connected TCP pair on loopback.
-base::Result<std::pair<base::Fd, base::Fd>> loopback_pair() {
-  auto listener = net::listen(net::Address::parse("127.0.0.1", 0).value());
-  if (!listener) return base::fail(listener.error());
-  const net::Address address = net::local_address(listener->get());
-  base::Fd client(::socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0));
-  if (!client || ::connect(client.get(), address.data(), address.size()) != 0) {
-    return base::fail(base::Error::system("connect on loopback", errno));
-  }
-  // connect() may return before our end is in the queue: the last packet of the handshake can be on its way.
-  pollfd queue{.fd = listener->get(), .events = POLLIN, .revents = 0};
-  (void)::poll(&queue, 1, kPatienceMs);
-  auto accepted = net::accept(listener->get());
-  if (!accepted) return base::fail(base::Error::system("accept on loopback", accepted.error()));
-  return std::pair(std::move(client), std::move(accepted->socket));
-}
-
-bool takes(Version version, Cipher cipher, bool* rekey) {
-  auto pair = loopback_pair();
-  if (!pair) return false;
-  const int socket = pair->first.get();
-  const DirectionKeys keys;
-  if (attach(socket) != 0 || install(socket, Way::kReceive, version, cipher, keys) != 0 ||
-      install(socket, Way::kSend, version, cipher, keys) != 0) {
-    return false;
-  }
-  if (rekey != nullptr) *rekey = install(socket, Way::kReceive, version, cipher, keys) == 0;
-  return true;
-}
-
-bool wakes_for_half_a_record() {
-  auto pair = loopback_pair();
-  if (!pair || attach(pair->first.get()) != 0 ||
-      install(pair->first.get(), Way::kReceive, Version::kTls12, Cipher::kAes128Gcm, {}) != 0) {
-    return false;
-  }
-  constexpr char kHeader[] = {23, 3, 3, 1, 0};  // 256 bytes that never come
-  if (::send(pair->second.get(), kHeader, sizeof kHeader, MSG_NOSIGNAL) < 0) return false;
-  pollfd state{.fd = pair->first.get(), .events = POLLIN, .revents = 0};
-  return ::poll(&state, 1, 20) == 1 && (state.revents & POLLIN) != 0;
-}
-
-std::string explain(int error) {
-  if (error == ENOENT) {
-    return "this kernel has no TLS, or its module is not loaded; as root: modprobe tls";
-  }
-  return base::Error::system("attach the tls ULP", error).text();
-}
-
 }  // namespace
 
 int attach(int socket) {
@@ -155,31 +99,9 @@ std::optional<std::uint64_t> send_sequence(int socket, Cipher cipher) {
   return std::nullopt;
 }
 
-void expect_no_padding(int socket) {
+bool expect_no_padding(int socket) {
   const int on = 1;
-  (void)::setsockopt(socket, SOL_TLS, TLS_RX_EXPECT_NO_PAD, &on, sizeof on);
-}
-
-Support probe() {
-  Support support;
-  auto pair = loopback_pair();
-  if (!pair) {
-    support.why_not = pair.error().text();
-    return support;
-  }
-  if (const int error = attach(pair->first.get()); error != 0) {
-    support.why_not = explain(error);
-    return support;
-  }
-  support.ulp = true;
-  support.wakes_early = wakes_for_half_a_record();
-  for (const Version version : {Version::kTls12, Version::kTls13}) {
-    for (const Cipher cipher : {Cipher::kAes128Gcm, Cipher::kAes256Gcm, Cipher::kChacha20Poly1305}) {
-      bool* rekey = version == Version::kTls13 ? &support.rekey : nullptr;
-      support.ciphers[static_cast<int>(version)][static_cast<int>(cipher)] = takes(version, cipher, rekey);
-    }
-  }
-  return support;
+  return ::setsockopt(socket, SOL_TLS, TLS_RX_EXPECT_NO_PAD, &on, sizeof on) == 0;
 }
 
 }  // namespace tlsplice::ktls

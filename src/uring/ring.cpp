@@ -6,20 +6,13 @@
 #include <cerrno>
 #include <utility>
 
+#include "tlsplice/uring/support.hpp"
+
 namespace tlsplice::uring {
 namespace {
 
 // user_data of entries whose completion nobody awaits.
 constexpr std::uint64_t kNobody = 0;  // a null Op*
-
-base::Error setup_error(int errnum) {
-  if (errnum == EPERM) {
-    return base::Error::system(
-        "io_uring_setup (is kernel.io_uring_disabled set, or a container's seccomp profile in the way?)",
-        errnum);
-  }
-  return base::Error::system("io_uring_setup", errnum);
-}
 
 /// The kernel's threads for what it cannot do inline, IORING_OP_SPLICE first of all (trap 72). None of our
 /// operations blocks there, so a few are enough for any number of flows.
@@ -156,11 +149,11 @@ base::Result<std::unique_ptr<Ring>> Ring::create(unsigned entries) {
     }
     if (error != -EINVAL) {
       ring->ring_.reset();
-      return base::fail(setup_error(-error));
+      return base::fail(refusal(-error));
     }
   }
   ring->ring_.reset();
-  return base::fail(setup_error(EINVAL));
+  return base::fail(refusal(EINVAL));
 }
 
 Ring::~Ring() {

@@ -4,33 +4,18 @@ counter; ktls = "require" refuses the rest. Where the kernel has none, nothing c
 start. Run natively this checks whichever half this kernel is; tests/vm runs it on kernels that have TLS."""
 
 import hashlib
-import json
 import os
-import socket
 import ssl
 import unittest
 
 import harness
 from certificates import certificates
-from harness import Proxy, group, reserve_port, run_program, service, tls_listener
+from harness import KERNEL_TLS, Proxy, group, reserve_port, run_program, service, tls_listener
 from peers import Target, client_context, receive_exactly, serve_echo, server_context, tls_client
 
 POLICY = "ELBSecurityPolicy-TLS13-1-0-2021-06"
 SUITES = ("ECDHE-RSA-AES128-GCM-SHA256", "ECDHE-RSA-AES256-GCM-SHA384", "AES128-GCM-SHA256")
 SIZE = 3_000_000 if os.environ.get("VM_KERNEL") else harness.scaled(30_000_000, 3_000_000)
-
-
-def kernel_has_tls():
-    with socket.create_server(("127.0.0.1", 0)) as listener:
-        with socket.create_connection(listener.getsockname()) as connection:
-            try:
-                connection.setsockopt(socket.IPPROTO_TCP, 31, b"tls\0")  # TCP_ULP
-            except OSError:
-                return False
-    return True
-
-
-KERNEL_TLS = kernel_has_tls()
 
 
 def echo_of(port, context, size=SIZE):
@@ -116,24 +101,6 @@ class KernelTls(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("listener.ktls", done.stderr)
         self.assertIn("modprobe tls", done.stderr)
-
-
-class Probe(unittest.TestCase):
-    def test_it_says_what_this_kernel_does(self):
-        done = run_program("probe", "--json")
-        self.assertEqual(done.returncode, 0, done.stderr)
-        facts = json.loads(done.stdout)
-        self.assertEqual(facts["kernel"], os.uname().release)
-        self.assertIs(facts["io_uring"], True)
-        self.assertIs(facts["tls_ulp"], KERNEL_TLS)
-        self.assertIs(facts["TLSv1.3 AES-128-GCM"], KERNEL_TLS)
-        self.assertLessEqual(facts["tls_rekey"], KERNEL_TLS)
-
-    def test_each_no_has_a_consequence(self):
-        lines = run_program("probe").stdout.splitlines()[1:]
-        self.assertGreater(len(lines), 8)
-        for line in lines:
-            self.assertRegex(line, r"^\S.* (yes|no   \S.*\S)$")
 
 
 if __name__ == "__main__":

@@ -79,6 +79,19 @@ def raise_descriptor_limit():
     resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
 
 
+def kernel_has_tls():
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        with socket.create_connection(listener.getsockname()) as connection:
+            try:
+                connection.setsockopt(socket.IPPROTO_TCP, 31, b"tls\0")  # TCP_ULP
+            except OSError:
+                return False
+    return True
+
+
+KERNEL_TLS = kernel_has_tls()
+
+
 # The configuration as a dict, written as TOML.
 
 def toml_value(value):

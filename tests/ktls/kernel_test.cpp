@@ -4,6 +4,7 @@
 #include "tlsplice/ktls/kernel.hpp"
 
 #include <gtest/gtest.h>
+#include <unistd.h>
 
 #include <cerrno>
 #include <cstring>
@@ -45,6 +46,33 @@ TEST(Probe, ClaimsWhatCanBeInstalled) {
   EXPECT_TRUE(support.has(Version::kTls12, Cipher::kAes128Gcm));
   EXPECT_TRUE(support.has(Version::kTls13, Cipher::kAes256Gcm));
   EXPECT_TRUE(support.has(Version::kTls13, Cipher::kChacha20Poly1305));
+}
+
+TEST(Probe, KnowsEachWay) {
+  const Support support = probe();
+  if (!support.ulp) GTEST_SKIP() << support.why_not;
+  EXPECT_TRUE(support.has(Version::kTls12, Cipher::kAes128Gcm, Way::kSend));
+  EXPECT_TRUE(support.has(Version::kTls12, Cipher::kAes128Gcm, Way::kReceive));
+  EXPECT_TRUE(support.splices);
+  EXPECT_TRUE(support.keeps_records);
+  EXPECT_TRUE(support.takes_no_padding);
+  EXPECT_EQ(support.rekey, support.rekeys[0] && support.rekeys[1]);
+}
+
+TEST(Support, HasACipherOnlyBothWays) {
+  Support support;
+  support.ciphers[static_cast<int>(Way::kSend)][static_cast<int>(Version::kTls13)]
+                 [static_cast<int>(Cipher::kAes256Gcm)] = true;
+  EXPECT_TRUE(support.has(Version::kTls13, Cipher::kAes256Gcm, Way::kSend));
+  EXPECT_FALSE(support.has(Version::kTls13, Cipher::kAes256Gcm, Way::kReceive));
+  EXPECT_FALSE(support.has(Version::kTls13, Cipher::kAes256Gcm));
+}
+
+TEST(Probe, LeavesNothingBehind) {
+  const auto lowest_free = [] { return base::Fd(::dup(0)).get(); };
+  const int before = lowest_free();
+  (void)probe();
+  EXPECT_EQ(lowest_free(), before);
 }
 
 TEST(Attach, NeedsAnEstablishedConnection) {

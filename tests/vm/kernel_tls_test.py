@@ -1,5 +1,6 @@
-"""Promised: the same promises hold with the record layer in the kernel. The tests of the rooms ktls and netlink and the
-end-to-end tests that move bytes and end flows run in guests with Debian's own kernels, one guest a kernel.
+"""Promised: the same promises hold with the record layer in the kernel. The tests of the rooms ktls and
+netlink and the end-to-end tests that move bytes and end flows run in guests with Debian's own kernels, one
+guest a kernel.
 
     VM_KERNELS="6.1 6.12 7.2" TLSPLICE=build/release/tlsplice kernel_tls_test.py
 """
@@ -13,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = pathlib.Path(os.environ.get("TLSPLICE", ROOT / "build/release/tlsplice")).resolve()
 KERNELS = os.environ.get("VM_KERNELS", "6.1 6.12 7.2").split()
 SUITES = ("01_first_light_test.py", "04_no_resumption_test.py -k renegotiation", "07_ends_test.py",
-          "13_kernel_tls_test.py")
+          "13_kernel_tls_test.py", "15_probe_test.py")
 ROOMS = ("ktls", "netlink")
 CANNOT_BE_HAD = 77
 

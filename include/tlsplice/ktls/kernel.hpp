@@ -28,19 +28,28 @@ int install(int socket, Way way, Version version, Cipher cipher, const Direction
 std::optional<std::uint64_t> send_sequence(int socket, Cipher cipher);
 
 /// TLS 1.3 data may be decrypted straight into the reader's buffer, because padding is not expected; padded
-/// records are merely decrypted twice (trap 40). Linux 6.0; a refusal costs nothing but speed.
-void expect_no_padding(int socket);
+/// records are merely decrypted twice (trap 40). Linux 6.0; false is a refusal, which costs nothing but
+/// speed.
+bool expect_no_padding(int socket);
 
-/// What one kernel does, tried on a loopback pair: cheap enough for each start.
+/// What one kernel does, tried on loopback pairs: cheap enough for each start. All false when there is no
+/// ULP.
 struct Support {
   bool ulp = false;
-  bool rekey = false;        // a second TLS_RX is taken: Linux 6.14
-  bool wakes_early = false;  // half a record polls readable: before Linux 6.5 (trap 44)
-  bool ciphers[2][3] = {};   // [Version][Cipher], both ways
-  std::string why_not;       // for people, when there is no ULP
+  bool rekey = false;             // both of:
+  bool rekeys[2] = {};            // [Way]: keys are taken a second time, in TLS 1.3: Linux 6.14
+  bool ciphers[2][2][3] = {};     // [Way][Version][Cipher]
+  bool takes_no_padding = false;  // expect_no_padding()
+  bool wakes_early = false;       // half a record polls readable: before Linux 6.5 (trap 44)
+  bool splices = false;           // splice(2) moves data out of a receiving socket
+  bool keeps_records = false;  // at another record it says EINVAL and leaves the record to recvmsg (trap 27)
+  std::string why_not;         // for people, when there is no ULP
 
+  bool has(Version version, Cipher cipher, Way way) const {
+    return ciphers[static_cast<int>(way)][static_cast<int>(version)][static_cast<int>(cipher)];
+  }
   bool has(Version version, Cipher cipher) const {
-    return ciphers[static_cast<int>(version)][static_cast<int>(cipher)];
+    return has(version, cipher, Way::kSend) && has(version, cipher, Way::kReceive);
   }
 };
 Support probe();
