@@ -30,6 +30,7 @@ constexpr std::byte kNoRenegotiation{100};
 constexpr std::byte kCloseNotify{0};
 constexpr std::byte kUserCanceled{90};
 constexpr std::uint8_t kUnexpectedMessage = 10;
+constexpr std::uint8_t kIllegalParameter = 47;
 constexpr std::uint8_t kDecodeError = 50;
 constexpr std::uint8_t kInternalError = 80;
 
@@ -155,8 +156,10 @@ Io KtlsStream::read(std::span<std::byte> into) {
     }
     const auto body = into.first(static_cast<std::size_t>(received.bytes));
     if (received.type == kDataRecord) {
-      // Short also when a control record comes next; that one makes the socket readable.
-      drained_ = body.size() < into.size();
+      // Short also when a control record comes next; that one makes the socket readable. But not a KeyUpdate
+      // that the kernel met while it read on: it stops polling for the next key before anybody has seen the
+      // record (trap 35), so where it can be, only an empty socket is drained.
+      drained_ = !rekeying_ && body.size() < into.size();
       return {IoStatus::kDone, body.size()};
     }
     if (const auto end = obey(received.type, body)) return *end;
@@ -199,6 +202,7 @@ std::optional<Io> KtlsStream::obey_handshake(std::span<const std::byte> body) {
 /// 36).
 std::optional<Io> KtlsStream::obey_key_update(std::byte requested) {
   ++key_updates_received_;
+  if (requested > kUpdateRequested) return broken(Trouble::kUnexpectedRecord, kIllegalParameter);
   if (!rekeying_) return broken(Trouble::kKeyUpdate, kInternalError);
   if (floods()) return broken(Trouble::kKeyUpdateFlood, kUnexpectedMessage);
   TrafficKeys& keys = rekeying_->keys;

@@ -70,8 +70,10 @@ class Pairings:
 
 
 class Ends(unittest.TestCase):
+    keys = {}  # of every listener
+
     def setUp(self):
-        self.pairings = Pairings(self)
+        self.pairings = Pairings(self, **self.keys)
         self.proxy = self.pairings.proxy
 
     def each(self, check, pairings=PAIRINGS):
