@@ -14,7 +14,7 @@ ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = pathlib.Path(os.environ.get("TLSPLICE", ROOT / "build/release/tlsplice")).resolve()
 KERNELS = os.environ.get("VM_KERNELS", "6.1 6.12 7.2").split()
 SUITES = ("01_first_light_test.py", "04_no_resumption_test.py -k renegotiation", "07_ends_test.py",
-          "13_kernel_tls_test.py", "15_probe_test.py")
+          "13_kernel_tls_test.py", "15_probe_test.py", "16_interop_test.py")
 ROOMS = ("ktls", "netlink")
 CANNOT_BE_HAD = 77
 
