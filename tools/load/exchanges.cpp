@@ -1,0 +1,74 @@
+// The cases messages, handshakes and idle.
+#include <fmt/format.h>
+
+#include <chrono>
+#include <cstdio>
+#include <optional>
+
+#include "random.hpp"
+#include "run.hpp"
+#include "verbs.hpp"
+
+namespace tlsplice::load {
+namespace {
+
+Plan messages_plan(const ClientOptions& client, std::uint64_t id, std::uint64_t size) {
+  return {.kind = Kind::kMessages, .seed = derive(client.seed, id), .up = size, .down = size};
+}
+
+std::chrono::nanoseconds in_seconds(double seconds) {
+  return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(seconds));
+}
+
+}  // namespace
+
+int messages(const ClientOptions& client, const MessagesOptions& options) {
+  std::uint64_t left = options.count;
+  std::optional<base::Instant> until;  // since the first question: connections open at the same time
+  const AskNext ask = [&](base::Instant now) {
+    if (options.seconds > 0) {
+      if (!until) until = now + in_seconds(options.seconds);
+      return now < *until ? Next::kExchange : Next::kEnd;
+    }
+    return left == 0 || left-- == 0 ? Next::kEnd : Next::kExchange;
+  };
+  const auto talk = [&](const Crew::Opened& opened) {
+    return messages_client(messages_plan(client, opened.id, options.size), ask, opened.latencies);
+  };
+  return run_to_the_end("messages", client, options.connections, options.connections, talk);
+}
+
+int handshakes(const ClientOptions& client, const HandshakesOptions& options) {
+  const auto talk = [](const Crew::Opened& opened) { return ping_client(opened.at, opened.latencies); };
+  return run_to_the_end("handshakes", client, options.count, options.concurrency, talk);
+}
+
+int idle(const ClientOptions& client, const IdleOptions& options) {
+  std::uint64_t up = 0;
+  bool released = false;
+  const auto talk = [&](const Crew::Opened& opened) {
+    const AskNext ask = [&, state = 0](base::Instant) mutable {
+      if (state == 0) return ++state, Next::kExchange;
+      if (state == 1) ++up, ++state;
+      return released ? Next::kEnd : Next::kRest;
+    };
+    return messages_client(messages_plan(client, opened.id, options.size), ask, opened.latencies);
+  };
+  auto begun = Run::begin("idle", client, options.flows, talk);
+  if (!begun) return cannot(begun.error());
+  Run& run = **begun;
+  while (up < options.flows && run.turn(up + options.concurrency)) {
+    if (run.crew().tally().failed != 0) return run.finish(fmt::format(R"(,"up":{})", up));
+  }
+  if (up == options.flows) {
+    fmt::print("up {}\n", up);
+    (void)std::fflush(stdout);
+    run.hold(in_seconds(options.hold_seconds));
+  }
+  released = true;
+  run.loop().poke_all();
+  while (run.turn(0)) continue;
+  return run.finish(fmt::format(R"(,"up":{})", up));
+}
+
+}  // namespace tlsplice::load
