@@ -144,7 +144,7 @@ Io Connection::finish(bool fin) {
     const int result = SSL_shutdown(ssl_.get());  // 0: ours is sent, the peer's has not come yet
     if (result < 0) return after_ssl(result);
   }
-  if (fin && ::shutdown(socket_.get(), SHUT_WR) != 0) return fail_with_errno(errno);
+  if ((fin || !ssl_) && ::shutdown(socket_.get(), SHUT_WR) != 0) return fail_with_errno(errno);
   return Io::kDone;
 }
 

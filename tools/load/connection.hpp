@@ -61,7 +61,7 @@ class Connection {
   Moved read(std::span<std::byte> into);
   Moved write(Bytes data);
 
-  /// No more is sent: close_notify on TLS, and FIN unless `fin` is false.
+  /// No more is sent: FIN; on TLS close_notify, and FIN unless `fin` is false.
   Io finish(bool fin = true);
 
   /// The connection ends with a RST when this object dies.

@@ -1,4 +1,5 @@
-// The flows of one client case: opens them towards the peer, not too many at once, and sums up how they went.
+// The flows of one client case: opens them towards the peer, not too many at once, and sums up how they
+// went. The loop owns each flow; the crew hears of its end.
 #pragma once
 
 #include <cstdint>

@@ -36,13 +36,18 @@ void Loop::watch(int fd, Watched& watched) {
   TLSPLICE_EXPECT(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0, "epoll_ctl failed");
 }
 
+void Loop::forget(int fd) {
+  (void)::epoll_ctl(epoll_.get(), EPOLL_CTL_DEL, fd, nullptr);  // fails only if it was not watched
+}
+
 void Loop::begin(Connection connection, std::unique_ptr<Talk> talk, Owner& owner) {
   const int fd = connection.fd();
   auto flow = std::make_unique<Flow>(*this, std::move(connection), std::move(talk), owner);
   Flow* const named = flow.get();
   flows_.emplace(named, std::move(flow));
   // The first edge comes at once on a socket that is ready, otherwise when connect() has ended.
-  epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET, .data = {.ptr = named}};
+  epoll_event event{.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET,
+                    .data = {.ptr = static_cast<Watched*>(named)}};
   TLSPLICE_EXPECT(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0, "epoll_ctl failed");
 }
 

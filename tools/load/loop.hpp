@@ -47,8 +47,10 @@ class Loop {
   Loop(const Loop&) = delete;
   Loop& operator=(const Loop&) = delete;
 
-  /// Level-triggered, readable. The watched one must outlive the loop's last turn.
+  /// Level-triggered, readable. The watched one must outlive the loop's last turn, or be forgotten between
+  /// two of them.
   void watch(int fd, Watched& watched);
+  void forget(int fd);
   void begin(Connection connection, std::unique_ptr<Talk> talk, Owner& owner);
   /// Lets flows that rest look again at what is to be done. All must be established.
   void poke_all();

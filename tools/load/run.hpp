@@ -1,4 +1,5 @@
-// What serve and the client cases begin and end with.
+// What serve and the client cases begin and end with: addresses, the process, the turns of a case and its
+// line of results.
 #pragma once
 
 #include <memory>

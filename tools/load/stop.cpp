@@ -1,6 +1,7 @@
 #include "stop.hpp"
 
 #include <sys/signalfd.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 #include <csignal>
@@ -25,12 +26,16 @@ void StopSignals::on_ready() {
   asked_ = ::read(signals_.get(), &information, sizeof information) == sizeof information || asked_;
 }
 
-// A pipe, a terminal, a socket: what can be waited for. /dev/null and files are ready at once, but epoll does
-// not take them.
-StopLine::StopLine(Loop& loop) : input_(::dup(STDIN_FILENO)) {
-  if (!input_ || ::isatty(input_.get()) == 1 || ::lseek(input_.get(), 0, SEEK_CUR) == -1) {
-    if (input_) loop.watch(input_.get(), *this);
-  }
+// Only what can be waited for is watched: with /dev/null, say, signals alone end it.
+StopLine::StopLine(Loop& loop) : loop_(loop) {
+  struct stat input{};
+  const bool waits = ::fstat(STDIN_FILENO, &input) == 0 &&
+                     (S_ISFIFO(input.st_mode) || S_ISSOCK(input.st_mode) || ::isatty(STDIN_FILENO) == 1);
+  if (waits) loop.watch(STDIN_FILENO, *this);
+}
+
+StopLine::~StopLine() {
+  loop_.forget(STDIN_FILENO);
 }
 
 }  // namespace tlsplice::load

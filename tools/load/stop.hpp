@@ -1,4 +1,5 @@
-// How a person or a test ends a run: SIGINT, SIGTERM, and where it is asked for a line (or the end) on stdin.
+// How a person or a test ends a run: SIGINT, SIGTERM, and where it is asked for a line (or the end) on
+// stdin.
 #pragma once
 
 #include "loop.hpp"
@@ -22,11 +23,12 @@ class StopSignals : public Watched {
 class StopLine : public Watched {
  public:
   explicit StopLine(Loop& loop);
+  ~StopLine() override;
   void on_ready() override { asked_ = true; }
   bool asked() const { return asked_; }
 
  private:
-  base::Fd input_;  // ends the watching when it goes
+  Loop& loop_;
   bool asked_ = false;
 };
 

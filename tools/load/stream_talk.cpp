@@ -63,7 +63,9 @@ Turn StreamTalk::go_on(Connection& connection, const Moment& moment) {
   for (;;) {
     const Outlet::Gate before = gate();
     const Step out = outlet_.send(connection, moment.now, before);
-    const Step in = inlet_.receive(connection, moment);
+    // The call that meets a reset takes the error with it: the next one would see a FIN.
+    const bool over = out == Step::kReset || out == Step::kFailed;
+    const Step in = over ? Step::kWaiting : inlet_.receive(connection, moment);
     if (auto end = judge(connection, out, in)) return *std::move(end);
     if (gate() == before) return wait_for(out, in);
     if (i_say_verdict()) {
