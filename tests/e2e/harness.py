@@ -149,7 +149,7 @@ def run_program(*arguments, timeout=PATIENCE, **options):
                           text=True, timeout=timeout, **options)
 
 
-def _end_with_the_test():
+def end_with_the_test():
     """In the child: if the test is killed, the service ends too instead of being left behind."""
     _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGINT)
 
@@ -169,7 +169,7 @@ class Proxy:
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
                 [PROGRAM, "run", "-c", str(self.config_file)], stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, env={**os.environ, **(environment or {})}, preexec_fn=_end_with_the_test)
+                stderr=log, env={**os.environ, **(environment or {})}, preexec_fn=end_with_the_test)
 
     def __enter__(self):
         try:

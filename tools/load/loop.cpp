@@ -14,7 +14,6 @@ namespace {
 
 constexpr std::size_t kBufferSize = std::size_t{256} * 1024;
 constexpr std::size_t kEventsMax = 512;
-constexpr base::Milliseconds kTurnMax{1000};
 
 }  // namespace
 
@@ -57,9 +56,9 @@ void Loop::poke_all() {
   }
 }
 
-void Loop::turn() {
+void Loop::turn(base::Milliseconds most) {
   std::array<epoll_event, kEventsMax> events{};
-  const int count = ::epoll_wait(epoll_.get(), events.data(), kEventsMax, wait_ms());
+  const int count = ::epoll_wait(epoll_.get(), events.data(), kEventsMax, wait_ms(most));
   TLSPLICE_EXPECT(count >= 0 || errno == EINTR, "epoll_wait failed");
   now_ = base::now();
   for (int each = 0; each < count; ++each) {
@@ -71,12 +70,12 @@ void Loop::turn() {
   retired_.clear();
 }
 
-int Loop::wait_ms() const {
+int Loop::wait_ms(base::Milliseconds most) const {
   if (!ready_.empty()) return 0;
-  base::Milliseconds wait = kTurnMax;
+  base::Milliseconds wait = most;
   if (!timers_.empty()) {
     const auto left = std::chrono::ceil<base::Milliseconds>(timers_.begin()->first - base::now());
-    wait = std::clamp(left, base::Milliseconds(0), kTurnMax);
+    wait = std::clamp(left, base::Milliseconds(0), most);
   }
   return static_cast<int>(wait.count());
 }

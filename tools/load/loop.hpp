@@ -55,8 +55,10 @@ class Loop {
   /// Lets flows that rest look again at what is to be done. All must be established.
   void poke_all();
 
-  /// Waits until something is ready, at most a second, and handles it.
-  void turn();
+  static constexpr base::Milliseconds kTurnMax{1000};
+
+  /// Waits until something is ready, for that long at most, and handles it.
+  void turn(base::Milliseconds most = kTurnMax);
   std::size_t flows() const { return flows_.size(); }
   base::Instant now() const { return now_; }
 
@@ -64,7 +66,7 @@ class Loop {
   friend class Flow;
   using Timers = std::multimap<base::Instant, Flow*>;
 
-  int wait_ms() const;
+  int wait_ms(base::Milliseconds most) const;
   void handle_timers();
   void handle_ready();
   void fail_stalled();

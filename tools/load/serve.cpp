@@ -84,6 +84,7 @@ int serve(const ServeOptions& options) {
   Server server(loop, *std::move(listener), tls.get());
   const base::Instant started = base::now();
   while (!stop.asked() && server.broken() == 0) loop.turn();
+  loop.turn(base::Milliseconds(0));  // what has come to its end by now is not cut
 
   const double seconds = std::chrono::duration<double>(base::now() - started).count();
   fmt::print("{}", json_line("serve", server.end(), seconds));
