@@ -1,6 +1,6 @@
-"""Promised: what the soak promises (tests/e2e/14_soak_test.py) holds with the record layer in the kernel: every
-byte right, every flow counted as it ended, nothing left. SOAK_FLOWS=10000 is the full soak; the default is
-one that fits between other tests.
+"""Promised: what the soak promises (tests/e2e/14_soak_test.py) holds with the record layer in the kernel:
+every byte right, every flow counted as it ended, nothing left. SOAK_FLOWS=10000 is the full soak; the default
+is one that fits between other tests.
 
     SOAK_FLOWS=10000 VM_KERNELS="6.12" TLSPLICE=build/release/tlsplice soak_test.py
 """
