@@ -17,7 +17,7 @@ from peers import Target, echoed, serve_echo, tls_client
 
 ends = importlib.import_module("07_ends_test")
 IN_GUEST = "VM_KERNEL" in os.environ
-ALTERNATIONS = 40 if IN_GUEST or harness.SANITIZED else 200
+ALTERNATIONS = 20 if IN_GUEST or harness.SANITIZED else 200
 BULK = 150_000  # more than two reads of the relay
 
 

@@ -23,7 +23,7 @@ _KERNEL = tuple(int(part) for part in os.uname().release.split("-")[0].split("."
 IN_KERNEL = os.path.exists("/proc/net/tls_stat")  # then every suite of this policy moves into it
 CAN_CHANGE_KEYS = _KERNEL >= (6, 14) or not IN_KERNEL
 PIPE_LIMIT = pathlib.Path("/proc/sys/fs/pipe-user-pages-soft")
-BULK = bytes(range(256)) * 160
+BULK = bytes(range(256)) * 80
 
 
 class HostileRecords(unittest.TestCase):
@@ -245,7 +245,7 @@ class HostileRecords(unittest.TestCase):
     def test_a_target_that_stops_reading(self):
         def check(client, target):
             (worker,) = self.proxy.workers().values()
-            sender = threading.Thread(target=client.send, args=(BULK * 200,))
+            sender = threading.Thread(target=client.send, args=(BULK * 400,))
             sender.start()
             time.sleep(1)
             held = int(process_status(worker)["VmRSS"].split()[0])
@@ -253,7 +253,7 @@ class HostileRecords(unittest.TestCase):
             time.sleep(1)
             self.assertLess(self.cpu_seconds() - before, 0.3)
             self.assertLess(int(process_status(worker)["VmRSS"].split()[0]) - held, 4096)
-            self.assertTrue(target.receive(len(BULK) * 200) == BULK * 200)
+            self.assertTrue(target.receive(len(BULK) * 400) == BULK * 400)
             sender.join(PATIENCE)
             self.assert_closes(client, target)
         self.each(check, ("auto", "splice"))

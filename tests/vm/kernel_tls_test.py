@@ -16,21 +16,28 @@ KERNELS = os.environ.get("VM_KERNELS", "6.1 6.12 7.2").split()
 SUITES = ("01_first_light_test.py", "04_no_resumption_test.py -k renegotiation", "07_ends_test.py",
           "13_kernel_tls_test.py", "15_probe_test.py", "16_interop_test.py")
 ROOMS = ("ktls", "netlink")
+HOSTILE = "19_hostile_records_test.py"
+MODES = {"6.12": "18_relay_modes_test.py -k Bytes -k SpliceEnds"}  # the ends once, the bytes everywhere
 CANNOT_BE_HAD = 77
 
 
 class KernelTls(unittest.TestCase):
     def test_rooms_and_promises(self):
+        units = [f"{PROGRAM.parent}/{room}_test --gtest_brief=1" for room in ROOMS]
         for kernel in KERNELS:
             with self.subTest(kernel=kernel):
-                self.run_in(kernel)
+                self.run_in(kernel, SUITES, units)
 
-    def run_in(self, kernel):
-        unit = " && ".join(f"{PROGRAM.parent}/{room}_test --gtest_brief=1" for room in ROOMS)
-        suites = " && ".join(f"{sys.executable} -B {ROOT}/tests/e2e/{suite}" for suite in SUITES)
+    def test_hostile_records_and_relay_modes(self):
+        for kernel in KERNELS:
+            with self.subTest(kernel=kernel):
+                self.run_in(kernel, (HOSTILE, MODES.get(kernel, "18_relay_modes_test.py -k Bytes")))
+
+    def run_in(self, kernel, suites, units=()):
+        steps = [*units, *(f"{sys.executable} -B {ROOT}/tests/e2e/{suite}" for suite in suites)]
         environment = {**os.environ, "TLSPLICE": str(PROGRAM), "TLSPLICE_PATIENCE": "120"}
         command = [ROOT / "tools/vm", "--kernel", kernel, "--timeout", "600", "--", "sh", "-c",
-                   f"{unit} && {suites}"]
+                   " && ".join(steps)]
         done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
                               text=True, timeout=900)
         if done.returncode == CANNOT_BE_HAD:
