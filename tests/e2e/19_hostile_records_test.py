@@ -1,8 +1,8 @@
 """Promised: no record that a client sends after the handshake stops a worker, wastes its time or turns into a
 clean end. What the RFC allows (empty and padded records, records in single bytes, KeyUpdates, an end in one
-segment with the Finished) works in every relay mode; what it forbids ends the flow as the client's error, with a
-reset for the target. The same in user space and with the record layer in the kernel, where the tests of tests/vm
-run this."""
+segment with the Finished) works in every relay mode; what it forbids ends the flow as the client's error,
+with a reset for the target. The same in user space and with the record layer in the kernel, where the tests
+of tests/vm run this."""
 
 import os
 import pathlib
@@ -171,7 +171,7 @@ class HostileRecords(unittest.TestCase):
 
     def test_records_that_have_no_place_here(self):
         """They are answered with an alert: unexpected_message."""
-        for kind, body in ((HEARTBEAT, b"heart"), (HANDSHAKE, b"\x01\x00\x00\x01x"), (HANDSHAKE, b"\x18\0\0\1\5")):
+        for kind, body in ((HEARTBEAT, b"heart"), (HANDSHAKE, b"\1\0\0\1x"), (HANDSHAKE, b"\x18\0\0\1\5")):
             def check(client, target, kind=kind, body=body):
                 client.send_record(kind, body)
                 self.assertIn(client.rest()[1], (ALERT, RESET))

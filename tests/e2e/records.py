@@ -1,5 +1,5 @@
-"""A TLS 1.3 client that makes its own records: padded, empty, of any type, damaged, under the next key. The
-handshake and what is received are OpenSSL's (through Python's ssl); what is sent after the handshake is sealed
+"""A TLS 1.3 client that makes its own records: padded, empty, of any type, damaged, under the next key.
+The handshake and what is received are OpenSSL's (through Python's ssl); what is sent after the handshake is sealed
 here, with libcrypto, under the secret that the key log told (RFC 8446 sections 5.2, 7.1 and 7.3)."""
 
 import ctypes
@@ -29,7 +29,8 @@ def _seal_aes_128_gcm(key, nonce, header, plain):
     length = ctypes.c_int()
     sealed = ctypes.create_string_buffer(len(plain) + TAG_BYTES)
     tag = ctypes.create_string_buffer(TAG_BYTES)
-    steps = (_crypto.EVP_EncryptInit_ex(context, ctypes.c_void_p(_crypto.EVP_aes_128_gcm()), None, key, nonce),
+    cipher = ctypes.c_void_p(_crypto.EVP_aes_128_gcm())
+    steps = (_crypto.EVP_EncryptInit_ex(context, cipher, None, key, nonce),
              _crypto.EVP_EncryptUpdate(context, None, ctypes.byref(length), header, len(header)),
              _crypto.EVP_EncryptUpdate(context, sealed, ctypes.byref(length), plain, len(plain)),
              _crypto.EVP_EncryptFinal_ex(context, sealed, ctypes.byref(length)),

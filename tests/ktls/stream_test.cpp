@@ -34,7 +34,10 @@ class Streams : public testing::TestWithParam<Case> {
   void SetUp() override {
     support_ = probe();
     if (!support_.ulp) GTEST_SKIP() << support_.why_not;
-    ASSERT_EQ(::pipe2(pipe_, O_NONBLOCK | O_CLOEXEC), 0);
+    int ends[2] = {-1, -1};
+    ASSERT_EQ(::pipe2(ends, O_NONBLOCK | O_CLOEXEC), 0);
+    pipe_read_ = base::Fd(ends[0]);
+    pipe_write_ = base::Fd(ends[1]);
     a_ = make(std::move(pair_.a), true);
     b_ = make(std::move(pair_.b), false);
   }
@@ -64,12 +67,12 @@ class Streams : public testing::TestWithParam<Case> {
   Io splice_out(KtlsStream& stream) {
     pollfd state{.fd = stream.fd(), .events = POLLIN, .revents = 0};
     if (::poll(&state, 1, 2000) != 1) return {IoStatus::kWantRead, 0};
-    const ssize_t n = ::splice(stream.fd(), nullptr, pipe_[1], nullptr, 65536, SPLICE_F_NONBLOCK);
+    const ssize_t n = ::splice(stream.fd(), nullptr, pipe_write_.get(), nullptr, 65536, SPLICE_F_NONBLOCK);
     return stream.spliced_out(n < 0 ? -errno : n);
   }
   std::string in_pipe() {
     std::array<char, 65536> bytes{};
-    const ssize_t n = ::read(pipe_[0], bytes.data(), bytes.size());
+    const ssize_t n = ::read(pipe_read_.get(), bytes.data(), bytes.size());
     return {bytes.data(), n > 0 ? static_cast<std::size_t>(n) : 0};
   }
 
@@ -93,11 +96,8 @@ class Streams : public testing::TestWithParam<Case> {
     EXPECT_EQ(::sendmsg(socket, &message, 0), static_cast<ssize_t>(body.size()));
   }
 
-  void TearDown() override {
-    for (const int end : pipe_) ::close(end);
-  }
-
-  int pipe_[2] = {-1, -1};
+  base::Fd pipe_read_;
+  base::Fd pipe_write_;
   Pair pair_;
   Support support_;
   std::unique_ptr<KtlsStream> a_;

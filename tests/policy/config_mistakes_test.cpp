@@ -321,9 +321,6 @@ TEST(ConfigMistakes, TimeoutsOutOfRange) {
   EXPECT_EQ(in_listener("relay_thresholds = { splice_from = \"65KiB\" }"),
             (Lines{"t.toml:17:36: listener.relay_thresholds.splice_from: \"65KiB\" is out of range, expected "
                    "\"1B\" to \"64KiB\""}));
-  EXPECT_EQ(in_listener("relay_thresholds = { copy_below = 16 }"),
-            (Lines{"t.toml:17:35: listener.relay_thresholds.copy_below: expected a size in quotes such as "
-                   "\"64KiB\""}));
   EXPECT_EQ(in_listener("relay = \"copy\"\nrelay_thresholds = { copy_below = \"1B\" }"),
             (Lines{"t.toml:18:20: listener.relay_thresholds: only with relay = \"auto\"; remove it"}));
   EXPECT_EQ(in_listener("tcp = \"350s\""),
