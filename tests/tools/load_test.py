@@ -67,7 +67,7 @@ class Meddler:
     """A relay for one connection: after `offset` bytes of one direction it does something wrong."""
 
     def __init__(self, address, upward, offset, deed):
-        self.upward, self.offset, self.deed = upward, offset, deed
+        self.upward, self.offset, self.deed, self.over = upward, offset, deed, False
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = "127.0.0.1:{}".format(self.listener.getsockname()[1])
         host, port = address.split(":")
@@ -97,11 +97,13 @@ class Meddler:
         try:
             while data := bytearray(source.recv(65536)):
                 if meddle and passed <= self.offset < passed + len(data):
+                    self.over = self.deed is reset
                     if not self.deed(data, self.offset - passed, source, sink):
                         return
                 passed += len(data)
                 sink.sendall(data)
-            sink.shutdown(socket.SHUT_WR)
+            if not self.over:
+                sink.shutdown(socket.SHUT_WR)
         except OSError:
             reset(None, 0, source, sink)
 
@@ -237,6 +239,11 @@ class LoadTest(unittest.TestCase):
             with Meddler(server.address, False, 500_000, end) as meddler:
                 status, result, _ = client(meddler.address, "bulk-down", "--bytes", "1MiB", options=["--tls"])
         self.assertEqual((status, list(result["errors"])), (1, ["FIN without close_notify"]))
+        with Serve(*self.tls) as server:
+            with Meddler(server.address, False, 500_000, end) as meddler:
+                status, result, _ = client(meddler.address, "bulk-down", "--bytes", "1MiB",
+                                           options=["--tls", "--take-truncation"])
+        self.assertEqual((status, list(result["errors"])), (1, ["ended after N of N bytes"]))
 
     def test_nobody_there(self):
         with socket.create_server(("127.0.0.1", 0)) as gone:

@@ -47,6 +47,7 @@ base::Result<SslContext> make_context(const SSL_METHOD* method, const TlsOptions
   if (context == nullptr) return failed("TLS context");
   SSL_CTX_set_session_cache_mode(context, SSL_SESS_CACHE_OFF);
   SSL_CTX_set_options(context, SSL_OP_NO_TICKET | SSL_OP_NO_RENEGOTIATION);
+  if (options.take_truncation) SSL_CTX_set_options(context, SSL_OP_IGNORE_UNEXPECTED_EOF);
   (void)SSL_CTX_set_num_tickets(context, 0);
   SSL_CTX_set_mode(context, SSL_MODE_ENABLE_PARTIAL_WRITE | SSL_MODE_ACCEPT_MOVING_WRITE_BUFFER |
                                 SSL_MODE_RELEASE_BUFFERS);

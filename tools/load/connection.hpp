@@ -36,9 +36,10 @@ struct SslContextFree {
 using SslContext = std::unique_ptr<SSL_CTX, SslContextFree>;
 
 struct TlsOptions {
-  std::string version;  // "1.2", "1.3", or empty: all that the library has
-  std::string ciphers;  // names of either version, separated by colons; empty: the library's
-  std::string groups;   // likewise
+  std::string version;           // "1.2", "1.3", or empty: all that the library has
+  std::string ciphers;           // names of either version, separated by colons; empty: the library's
+  std::string groups;            // likewise
+  bool take_truncation = false;  // for an end: some peers never send a close_notify
 };
 
 /// Neither tickets nor sessions: every handshake is a full one. A client does not look at the certificate.

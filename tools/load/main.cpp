@@ -61,6 +61,8 @@ void add_tls_options(CLI::App& command, TlsOptions& tls) {
       ->type_name("VERSION");
   command.add_option("--ciphers", tls.ciphers, "OpenSSL's names of suites of either version, with colons")
       ->type_name("NAMES");
+  command.add_flag("--take-truncation", tls.take_truncation,
+                   "Take a FIN without close_notify for a clean end");
   command.add_option("--groups", tls.groups, "OpenSSL's names of groups, with colons")->type_name("NAMES");
 }
 

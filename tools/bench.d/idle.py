@@ -1,0 +1,57 @@
+"""What an idle flow costs: the memory (PSS) of all processes of a proxy before and after so many flows have
+been opened, have exchanged 100 bytes each way, and rest."""
+
+import time
+
+import proxies
+import traffic
+
+SETTLE_SECONDS = 2
+
+
+def run(bench, flows):
+    """[{"proxy": ..., "bytes_per_flow": ...}], one for each."""
+    if flows > proxies.FLOWS_MAX:
+        flows = proxies.FLOWS_MAX
+        bench.say(f"idle: {flows} flows, as many as {proxies.DESCRIPTORS} descriptors (ulimit -Hn) are enough for")
+    chain, key = bench.certificates["rsa"]
+    rows = []
+    for name in bench.proxies:
+        with traffic.Target(bench.repository, bench.load_cpu) as target:
+            service = proxies.Service(target.address, chain=chain, key=key)
+            with proxies.ALL[name](service, bench.repository, bench.proxy_cpu) as proxy:
+                bench.say(f"idle: {flows} flows through {name}")
+                rows.append({"proxy": name, "flows": flows, **_measure(bench, proxy, flows)})
+    return rows
+
+
+def _measure(bench, proxy, flows):
+    _hold(bench, proxy, min(flows, 200))  # what the first flows alone cost
+    before = proxy.memory()
+    after = _hold(bench, proxy, flows)
+    time.sleep(SETTLE_SECONDS)
+    return {"before_bytes": before, "after_bytes": after, "bytes_per_flow": (after - before) / flows,
+            "bytes_kept": proxy.memory() - before}
+
+
+def _hold(bench, proxy, flows):
+    """The memory while that many flows rest."""
+    client = traffic.start_client(bench.repository, bench.load_cpu, proxy.address, traffic.TLS,
+                                  ["idle", "--flows", flows])
+    line = client.stdout.readline()
+    if line.split() != ["up", str(flows)]:
+        raise RuntimeError(f"the flows did not come up through {proxy.name}: {line}{client.communicate()[1]}")
+    time.sleep(SETTLE_SECONDS)
+    memory = proxy.memory()
+    output, errors = client.communicate("\n")
+    if client.returncode:
+        raise RuntimeError(f"the flows did not end well through {proxy.name}: {errors}{output}")
+    return memory
+
+
+def table(rows):
+    yield f"{'idle':<18}{'flows':>8}{'KiB each':>10}{'MiB before':>12}{'MiB with':>10}{'MiB kept':>10}"
+    for row in rows:
+        yield (f"{row['proxy']:<18}{row['flows']:>8}{row['bytes_per_flow'] / 1024:>10.2f}"
+               f"{row['before_bytes'] / 2**20:>12.1f}{row['after_bytes'] / 2**20:>10.1f}"
+               f"{row['bytes_kept'] / 2**20:>10.1f}")

@@ -1,0 +1,80 @@
+"""tlsplice-load, both ends of it, on a processor of their own, and the certificates."""
+
+import json
+import os
+import pathlib
+import signal
+import subprocess
+
+from proxies import pinned
+
+_KEYS = {"rsa": ["rsa:2048"], "p256": ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]}
+TLS = ["--tls", "--take-truncation"]  # nginx sends no close_notify at the end of a half-closed flow
+
+
+def program(repository):
+    return os.environ.get("TLSPLICE_LOAD", repository / "build/release/tlsplice-load")
+
+
+def certificates(folder):
+    """{"rsa": (chain, key), "p256": (chain, key)}, made once a month."""
+    made = {}
+    folder.mkdir(parents=True, exist_ok=True)
+    for name, key in _KEYS.items():
+        chain, private = folder / f"{name}.pem", folder / f"{name}.key"
+        fresh = subprocess.run(["openssl", "x509", "-checkend", "86400", "-noout", "-in", chain],
+                               capture_output=True, check=False).returncode == 0
+        if not (fresh and private.exists()):
+            subprocess.run(["openssl", "req", "-x509", "-newkey", *key, "-sha256", "-nodes", "-days", "30",
+                            "-subj", "/CN=localhost", "-keyout", private, "-out", chain],
+                           capture_output=True, check=True)
+        made[name] = (chain, private)
+    return made
+
+
+class Target:
+    """`with Target(...) as target:` serves on target.address."""
+
+    def __init__(self, repository, cpu, tls=None):
+        command = [program(repository), "serve", "--listen", "127.0.0.1:0", "--stall", 3600]
+        if tls:
+            chain, key, suite = tls
+            command += ["--tls", chain, key, "--tls-version", "1.2", "--ciphers", suite]
+        self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL,
+                                        stdout=subprocess.PIPE, text=True, preexec_fn=lambda: pinned(cpu))
+        self.address = self.process.stdout.readline().rpartition(" ")[2].strip()
+
+    def __enter__(self):
+        return self
+
+    def __exit__(self, *_):
+        self.process.send_signal(signal.SIGTERM)
+        self.process.communicate()
+
+
+def client(repository, cpu, address, options, case):
+    """Runs one case to its end; what it says of it."""
+    process = start_client(repository, cpu, address, options, case)
+    output, errors = process.communicate()
+    lines = output.splitlines()
+    result = json.loads(lines[-1]) if lines else {"ok": False}
+    if not result["ok"]:
+        raise RuntimeError(f"the load failed: {' '.join(map(str, case))}: {errors}{output}")
+    return result
+
+
+def start_client(repository, cpu, address, options, case):
+    command = [program(repository), "client", "--connect", address, "--stall", 3600, *options, *case]
+    return subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            stderr=subprocess.PIPE, text=True, preexec_fn=lambda: pinned(cpu))
+
+
+def openssl_speed(algorithm, *options):
+    """Operations (or bytes) a second of processor time, as OpenSSL's own benchmark has them."""
+    done = subprocess.run(["openssl", "speed", "-mr", "-seconds", "1", *options, *algorithm],
+                          capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def repository_of(file):
+    return pathlib.Path(file).resolve().parents[1]
