@@ -14,10 +14,11 @@
 #include <thread>
 
 #include "backoff.hpp"
+#include "doors.hpp"
 #include "privileges.hpp"
 #include "tlsplice/base/memory.hpp"
-#include "tlsplice/net/socket.hpp"
 #include "tlsplice/worker/worker.hpp"
+#include "watch.hpp"
 
 namespace tlsplice::master {
 namespace {
@@ -40,18 +41,18 @@ constexpr Milliseconds kGrace{5000};
 ///   starting --(forked)--> running --(died)--> pausing --(pause over)--> starting
 ///                             `------(drain, stop: exited)--> gone
 struct Slot {
-  std::vector<base::Fd>
-      listeners;       // one for each listener of the configuration, kept over the workers' deaths
   pid_t process = -1;  // -1: pausing or gone
   Instant started;
   Instant due;  // of the next start, when pausing
   Backoff backoff;
+  Watch watch;
+  bool stuck = false;  // and we said so
 };
 
 class Master {
  public:
   Master(const policy::Config& config, const Prepared& prepared, base::Log log,
-         observe::CounterTable counters, std::optional<Identity> identity);
+         observe::CounterTable counters, Doors doors, std::optional<Identity> identity);
 
   Result<void> open();
   int serve();
@@ -59,7 +60,6 @@ class Master {
  private:
   enum class State : std::uint8_t { kStarting, kServing, kEnding };
 
-  Result<void> open(const Prepared::Listener& listener);
   void wait_for_something();
   void obey(int signal);
   void end(int signal_for_workers, Milliseconds limit);
@@ -69,6 +69,10 @@ class Master {
   void bury();
   void bury(std::size_t index, int status);
   void note_ready_workers();
+  void look_at_workers();
+  void note_stuck(std::size_t index);
+  void note_back(std::size_t index);
+  void give_queue_away(std::size_t index);
   bool anyone_alive() const;
   Milliseconds until_next() const;
 
@@ -76,36 +80,35 @@ class Master {
   const Prepared& prepared_;
   base::Log log_;
   observe::CounterTable counters_;
+  Doors doors_;
   std::optional<Identity> identity_;
+  steering::CpuPlan cpus_;
   std::uint64_t flow_hash_seed_ = 0;
   base::Fd signals_;
   base::Fd ready_;
   std::vector<Slot> slots_;
   std::uint64_t ready_workers_ = 0;
   State state_ = State::kStarting;
+  Instant next_look_{};
   Instant kill_at_ = Instant::max();
   int exit_status_ = 0;
 };
 
 Master::Master(const policy::Config& config, const Prepared& prepared, base::Log log,
-               observe::CounterTable counters, std::optional<Identity> identity)
+               observe::CounterTable counters, Doors doors, std::optional<Identity> identity)
     : config_(config),
       prepared_(prepared),
       log_(log),
       counters_(std::move(counters)),
+      doors_(std::move(doors)),
       identity_(identity),
+      cpus_(steering::plan_cpus(counters_.workers())),
       slots_(counters_.workers()) {
   if (::getrandom(&flow_hash_seed_, sizeof flow_hash_seed_, 0) < 0) flow_hash_seed_ = 0;
 }
 
 /// Everything that can fail for reasons of the machine, before the first worker.
 Result<void> Master::open() {
-  for (const Prepared::Listener& listener : prepared_.listeners) {
-    if (auto opened = open(listener); !opened) {
-      opened.error().detail = fmt::format("listener {}: {}", listener.service.name, opened.error().detail);
-      return opened;
-    }
-  }
   sigset_t signals;
   sigemptyset(&signals);
   for (const int signal : {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP, SIGCHLD}) sigaddset(&signals, signal);
@@ -120,16 +123,6 @@ Result<void> Master::open() {
               {{"limit", limit},
                {"wanted", wanted},
                {"remedy", "start as root, raise ulimit -n or fs.nr_open, or lower max_flows"}});
-  }
-  return {};
-}
-
-Result<void> Master::open(const Prepared::Listener& listener) {
-  if (auto free = net::expect_free(listener.address); !free) return free;
-  for (Slot& slot : slots_) {
-    auto socket = net::listen(listener.address);
-    if (!socket) return base::fail(socket.error());
-    slot.listeners.push_back(std::move(*socket));
   }
   return {};
 }
@@ -153,6 +146,7 @@ void Master::wait_for_something() {
     obey(static_cast<int>(signal.ssi_signo));
   }
   note_ready_workers();
+  look_at_workers();
   if (base::now() >= kill_at_) {
     for (const Slot& slot : slots_) {
       if (slot.process > 0) ::kill(slot.process, SIGKILL);
@@ -182,10 +176,10 @@ void Master::obey(int signal) {
 void Master::end(int signal_for_workers, Milliseconds limit) {
   state_ = State::kEnding;
   kill_at_ = base::now() + limit;
-  for (Slot& slot : slots_) {
-    // Our copies first: a listening socket ends when the worker closes the last one, after it has emptied the
-    // queue.
-    slot.listeners.clear();
+  // Our copies first: a listening socket ends when the worker closes the last one, after it has emptied the
+  // queue.
+  doors_.clear();
+  for (const Slot& slot : slots_) {
     if (slot.process > 0) ::kill(slot.process, signal_for_workers);
   }
 }
@@ -200,6 +194,12 @@ void Master::start_due_workers() {
 }
 
 bool Master::start(std::size_t index) {
+  if (doors_.is_shut(index)) {
+    if (auto reopened = doors_.reopen(index); !reopened) {
+      log_.error("listen_failed", {{"worker", index}, {"error", reopened.error().text()}});
+      return false;
+    }
+  }
   const pid_t master = ::getpid();
   const pid_t process = ::fork();
   if (process == 0) become_worker(index, master);
@@ -209,6 +209,8 @@ bool Master::start(std::size_t index) {
   }
   slots_[index].process = process;
   slots_[index].started = base::now();
+  slots_[index].watch = {};
+  slots_[index].stuck = false;
   log_.info("worker_started", {{"worker", index}, {"worker_pid", process}});
   return true;
 }
@@ -216,11 +218,14 @@ bool Master::start(std::size_t index) {
 /// In the child. What the master holds and this worker has no business with is closed first.
 void Master::become_worker(std::size_t index, pid_t master) {
   std::vector<worker::Door> doors;
-  for (std::size_t i = 0; i < prepared_.listeners.size(); ++i) {
-    doors.push_back({std::move(slots_[index].listeners[i]), &prepared_.listeners[i].service});
+  for (base::Fd& socket : doors_.take(index)) {
+    doors.push_back({std::move(socket), &prepared_.listeners[doors.size()].service});
   }
-  for (Slot& slot : slots_) slot.listeners.clear();
   signals_.reset();
+  if (config_.steering == policy::Steering::kCpu) {
+    auto stays = steering::stay_on(cpus_.cpu_of_worker[index]);
+    if (!stays) log_.warning("worker_not_pinned", {{"worker", index}, {"error", stays.error().text()}});
+  }
   base::hold_memory_reserve(kWorkerMemoryReserve);
   if (auto dropped = drop_privileges(identity_, master); !dropped) {
     log_.error("worker_failed", {{"error", dropped.error().text()}});
@@ -230,6 +235,8 @@ void Master::become_worker(std::size_t index, pid_t master) {
                          .doors = std::move(doors),
                          .log = log_,
                          .counters = counters_,
+                         .load = doors_.load(index),
+                         .steering = doors_.outcomes(),
                          .target_context = *prepared_.target_context,
                          .kernel = prepared_.kernel,
                          .records_per_key = config_.key_update_after,
@@ -259,11 +266,13 @@ void Master::bury(std::size_t index, int status) {
        {&C::ActiveFlowCount, &C::ActiveFlowCount_TLS, &C::ActiveFlowCount_TCP}) {
     counters.set(active, 0);
   }
+  doors_.load(index).end();
   const bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
   if (clean && state_ == State::kEnding) return;
   const auto lived = std::chrono::duration_cast<Milliseconds>(base::now() - slot.started);
   const Milliseconds pause = slot.backoff.after_death(lived);
   slot.due = base::now() + pause;
+  if (pause > Milliseconds(0) && state_ == State::kServing) give_queue_away(index);
   counters.add(&C::WorkerDeathCount);
   log_.error("worker_died", {{"worker", index},
                              {"worker_pid", process},
@@ -294,6 +303,53 @@ void Master::note_ready_workers() {
   log_.info("serving", {{"workers", slots_.size()}, {"listeners", prepared_.listeners.size()}});
 }
 
+/// Who is stuck, and who no longer is. Only while all is well otherwise: at the start and at the end workers
+/// are watched by their processes' ends.
+void Master::look_at_workers() {
+  const Instant now = base::now();
+  if (state_ != State::kServing || now < next_look_) return;
+  next_look_ = now + Watch::kBetweenLooks;
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    Slot& slot = slots_[i];
+    if (slot.process > 0) slot.watch.look(doors_.load(i).heartbeat(), now);
+  }
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    const Slot& slot = slots_[i];
+    if (slot.process > 0 && slot.stuck != slot.watch.stuck()) slot.stuck ? note_back(i) : note_stuck(i);
+    const bool absent = slot.process < 0 || slot.stuck;
+    if (absent && !doors_.is_shut(i)) give_queue_away(i);  // now, or as soon as somebody is there to take it
+  }
+}
+
+void Master::note_stuck(std::size_t index) {
+  Slot& slot = slots_[index];
+  slot.stuck = true;
+  log_.error("worker_stuck",
+             {{"worker", index},
+              {"worker_pid", slot.process},
+              {"silent_ms", slot.watch.silent().count()},
+              {"remedy", "see what it does (is it stopped? gdb -p); kill -KILL it and it is replaced"}});
+}
+
+void Master::note_back(std::size_t index) {
+  if (doors_.is_shut(index)) {
+    if (auto reopened = doors_.reopen(index); !reopened) {
+      return log_.error("listen_failed", {{"worker", index}, {"error", reopened.error().text()}});
+    }
+  }
+  slots_[index].stuck = false;
+  log_.info("worker_back", {{"worker", index}, {"worker_pid", slots_[index].process}});
+}
+
+/// If there is somebody to take it. Otherwise it waits for the worker or its successor.
+void Master::give_queue_away(std::size_t index) {
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (i == index || slots_[i].process <= 0 || slots_[i].watch.stuck()) continue;
+    if (doors_.shut(index)) log_.info("queue_given_away", {{"worker", index}});
+    return;
+  }
+}
+
 bool Master::anyone_alive() const {
   for (const Slot& slot : slots_) {
     if (slot.process > 0) return true;
@@ -307,6 +363,7 @@ Milliseconds Master::until_next() const {
   for (const Slot& slot : slots_) {
     if (slot.process < 0 && state_ != State::kEnding) next = std::min(next, slot.due);
   }
+  if (state_ == State::kServing) next = std::min(next, next_look_);
   const auto wait = std::chrono::ceil<Milliseconds>(next - base::now());
   return std::max(wait, Milliseconds(0));
 }
@@ -323,7 +380,12 @@ int run(const policy::Config& config, const Prepared& prepared, base::Log log) {
     log.error("not_started", {{"error", error->text()}});
     return 1;
   }
-  Master master(config, prepared, log, std::move(*counters), *identity);
+  auto doors = Doors::open(prepared, workers, config.steering, log);
+  if (!doors) {
+    log.error("not_started", {{"error", doors.error().text()}});
+    return 1;
+  }
+  Master master(config, prepared, log, std::move(*counters), std::move(*doors), *identity);
   if (auto opened = master.open(); !opened) {
     log.error("not_started", {{"error", opened.error().text()}});
     return 1;

@@ -36,6 +36,16 @@ base::Result<void> expect_free(const Address& address) {
   return {};
 }
 
+void stop_listening(int listener) {
+  (void)::shutdown(listener, SHUT_RDWR);  // ENOTCONN: it does not listen
+}
+
+base::Result<void> listen_again(int listener) {
+  set_option(listener, IPPROTO_TCP, TCP_SAVE_SYN, 1);
+  if (::listen(listener, kListenBacklog) == 0) return {};
+  return base::fail(base::Error::system("listen again", errno));
+}
+
 base::Result<base::Fd> listen(const Address& address) {
   auto socket = stream_socket(address);
   if (!socket) return socket;

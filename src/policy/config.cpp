@@ -76,6 +76,18 @@ const char* to_string(Protocol protocol) {
   return protocol == Protocol::kTls ? "TLS" : "TCP";
 }
 
+const char* to_string(Steering steering) {
+  switch (steering) {
+    case Steering::kLeastLoaded:
+      return "least-loaded";
+    case Steering::kCpu:
+      return "cpu";
+    case Steering::kHash:
+      return "hash";
+  }
+  return "unknown";
+}
+
 std::string to_string(const std::filesystem::path& file, const Mistake& mistake) {
   std::string out = file.string();
   if (mistake.place.line != 0) out += fmt::format(":{}:{}", mistake.place.line, mistake.place.column);

@@ -53,6 +53,10 @@ void read_top(TableReader& file, Config& config) {
   }
   config.drain_timeout =
       file.duration("drain_timeout", Milliseconds{0}, kDrainTimeoutMax).value_or(config.drain_timeout);
+  config.steering = file.choice<Steering>("steering", {{"least-loaded", Steering::kLeastLoaded},
+                                                       {"cpu", Steering::kCpu},
+                                                       {"hash", Steering::kHash}})
+                        .value_or(config.steering);
 }
 
 void read_log(TableReader& file, LogSettings& log) {

@@ -22,6 +22,8 @@ using uring::Task;
 constexpr int kAcceptsPerTurn = 64;
 // After the kernel had neither memory nor a descriptor for a connection.
 constexpr base::Milliseconds kShortagePause{50};
+// The longest pause between two heartbeats; a quarter of what makes the steering program look elsewhere.
+constexpr base::Milliseconds kBeat{250};
 
 class Worker {
  public:
@@ -32,7 +34,10 @@ class Worker {
   Task<void> serve();
   Task<void> obey_signals();
   Task<void> accept_from(Door& door);
+  Task<void> beat();
+  Task<void> sweep();
   bool accept_some(Door& door);
+  __u64 unsteered() const;
   void admit(net::Accepted accepted, const session::Service& service);
   Task<void> run_flow(net::Accepted accepted, const session::Service& service);
 
@@ -71,10 +76,13 @@ Worker::Worker(Setup& setup, uring::Ring& ring, base::Fd signals)
       admission_(setup.counters, here_.counters, setup.log, setup.max_flows) {}
 
 base::Result<void> Worker::run() {
+  setup_.load.begin(ring_.now());
   uring::spawn(all_, obey_signals());
   uring::spawn(all_, serve());
+  uring::spawn(all_, beat());
   while (all_.inside() > 0) {
     if (auto round = ring_.run_once(); !round) return round;
+    setup_.load.beat(ring_.now(), flows_.inside());
     const std::uint64_t dropped = setup_.log.dropped();
     here_.counters.add(&tlsplice_counters::DroppedLogLineCount,
                        dropped - std::exchange(dropped_lines_, dropped));
@@ -99,6 +107,7 @@ Task<void> Worker::obey_signals() {
     if (co_await uring::readable(ring_, stop_control_, signals_.get()) < 0) co_return;
     signalfd_siginfo signal{};
     if (::read(signals_.get(), &signal, sizeof signal) != static_cast<ssize_t>(sizeof signal)) continue;
+    setup_.load.drain();
     stop_accepting_.request();
     if (signal.ssi_signo == SIGQUIT) stop_flows_.request();
   }
@@ -107,7 +116,8 @@ Task<void> Worker::obey_signals() {
 Task<void> Worker::accept_from(Door& door) {
   while (!stop_accepting_.requested()) {
     co_await uring::readable(ring_, stop_accepting_, door.listener.get());
-    accept_some(door);
+    const __u64 picked = setup_.load.picked();
+    if (!accept_some(door) && !kernel_is_short_) setup_.load.seen(picked, flows_.inside());
     if (kernel_is_short_) co_await uring::Sleep(ring_, stop_accepting_, kShortagePause);
     kernel_is_short_ = false;
   }
@@ -117,6 +127,36 @@ Task<void> Worker::accept_from(Door& door) {
     co_await uring::Yield(ring_);
   }
   door.listener.reset();
+}
+
+/// Keeps the heartbeat young while nothing happens (each round of the loop is one), and sweeps: on kernels
+/// before 7.1 a connection that was taken from another worker's closed socket wakes nobody (trap 87), and one
+/// that was given to us and never came must not count for ever.
+Task<void> Worker::beat() {
+  for (__u64 known = unsteered(); !stop_control_.requested();) {
+    co_await uring::Sleep(ring_, stop_control_, kBeat);
+    if (setup_.load.all_seen() && unsteered() == known) continue;
+    known = unsteered();
+    co_await sweep();
+  }
+}
+
+/// Empties the queue of every listening socket, woken or not.
+Task<void> Worker::sweep() {
+  const __u64 picked = setup_.load.picked();
+  for (Door& door : setup_.doors) {
+    while (!stop_accepting_.requested() && accept_some(door)) co_await uring::Yield(ring_);
+  }
+  if (!kernel_is_short_) setup_.load.seen(picked, flows_.inside());
+}
+
+/// Connections that were moved from a closed socket to one of the kernel's choice: perhaps to ours.
+__u64 Worker::unsteered() const {
+  __u64 sum = 0;
+  for (std::size_t i = 0; i < setup_.steering.count(); ++i) {
+    sum += base::shared_get(setup_.steering[i].migrated_unsteered);
+  }
+  return sum;
 }
 
 /// False when the queue is empty.

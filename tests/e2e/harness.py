@@ -158,7 +158,7 @@ class Proxy:
     """`with Proxy(config) as proxy:` runs the service until the block ends. Leaving the block sends SIGTERM
     and requires the promised end: status 0, no worker left, only log lines on stderr, no flow active."""
 
-    def __init__(self, config, environment=None):
+    def __init__(self, config, environment=None, prefix=()):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tlsplice-e2e-"))
         self.config_file = self.folder / "tlsplice.toml"
         self.config_file.write_text(toml(config))
@@ -168,7 +168,7 @@ class Proxy:
         self._known_workers = set()
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
-                [PROGRAM, "run", "-c", str(self.config_file)], stdin=subprocess.DEVNULL, stdout=log,
+                [*prefix, PROGRAM, "run", "-c", str(self.config_file)], stdin=subprocess.DEVNULL, stdout=log,
                 stderr=log, env={**os.environ, **(environment or {})}, preexec_fn=end_with_the_test)
 
     def __enter__(self):

@@ -35,6 +35,7 @@ user = "nobody"
 max_flows = 10_000_000
 key_update_after = 64
 drain_timeout = "0s"
+steering = "cpu"
 
 [log]
 level = "debug"
@@ -84,6 +85,7 @@ TEST(Config, TheExampleHasTheDocumentedDefaults) {
   EXPECT_EQ(config.max_flows, 100'000u);
   EXPECT_EQ(config.key_update_after, 16'777'216u);
   EXPECT_EQ(config.drain_timeout, Milliseconds(30'000));
+  EXPECT_EQ(config.steering, Steering::kLeastLoaded);
   EXPECT_EQ(config.log.level, base::LogLevel::kInfo);
   EXPECT_EQ(config.log.format, base::LogFormat::kLogfmt);
 
@@ -121,6 +123,7 @@ TEST(Config, EverythingThatCanBeSet) {
   EXPECT_EQ(config.max_flows, 10'000'000u);
   EXPECT_EQ(config.key_update_after, 64u);
   EXPECT_EQ(config.drain_timeout, Milliseconds(0));
+  EXPECT_EQ(config.steering, Steering::kCpu);
   EXPECT_EQ(config.log.level, base::LogLevel::kDebug);
   EXPECT_EQ(config.log.format, base::LogFormat::kJson);
 

@@ -91,6 +91,8 @@ class RunningWorker {
          .doors = std::move(doors),
          .log = base::Log(log_.write_end.get(), base::LogLevel::kInfo, base::LogFormat::kLogfmt),
          .counters = table_,
+         .load = steering::WorkerLoad(loads_[0]),
+         .steering = outcomes_,
          .target_context = *context,
          .kernel = kernel,
          .flow_hash_seed = 1,
@@ -115,6 +117,8 @@ class RunningWorker {
   net::Address address_;
   base::Fd ready_;
   Pipe log_;
+  steering::Loads loads_ = std::move(*steering::Loads::create(1));
+  steering::Outcomes outcomes_ = std::move(*steering::Outcomes::create(1));
   observe::CounterTable table_ = std::move(*observe::CounterTable::create(1));
   pid_t process_ = -1;
 };

@@ -18,6 +18,13 @@ inline constexpr int kListenBacklog = 4096;
 /// [::] can be two listeners. The SYN of each connection is kept for syn_sequence (tcp(7), TCP_SAVE_SYN).
 base::Result<base::Fd> listen(const Address& address);
 
+/// Shuts a listening socket for every process that holds it. It stays bound; what was queued goes to other
+/// sockets of the group where a program or net.ipv4.tcp_migrate_req says so, and is reset otherwise
+/// (inet_csk_listen_stop in net/ipv4/inet_connection_sock.c).
+void stop_listening(int listener);
+/// Listens once more on a socket that was shut that way.
+base::Result<void> listen_again(int listener);
+
 /// Fails when somebody listens there already: another SO_REUSEPORT socket of the same user would share the
 /// address and silently take part of the connections.
 base::Result<void> expect_free(const Address& address);

@@ -51,6 +51,11 @@ const char* to_string(Protocol protocol);  // "TCP", "TLS"
 /// refused.
 enum class Ktls : std::uint8_t { kAuto, kRequire, kOff };
 
+/// Which worker a new connection goes to: the one with the fewest flows, the one of the CPU that received it,
+/// or one by the hash of addresses and ports.
+enum class Steering : std::uint8_t { kLeastLoaded, kCpu, kHash };
+const char* to_string(Steering steering);  // "least-loaded", "cpu", "hash"
+
 struct TargetGroup {
   std::string name;
   Protocol protocol =
@@ -109,6 +114,7 @@ struct Config {
   Milliseconds drain_timeout = kDefaultDrainTimeout;
   std::uint32_t key_update_after =
       kDefaultKeyUpdateAfter;  // records sent under one AES-GCM key in the kernel
+  Steering steering = Steering::kLeastLoaded;
   LogSettings log;
   std::vector<TargetGroup> target_groups;
   std::vector<Listener> listeners;

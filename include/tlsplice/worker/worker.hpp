@@ -1,5 +1,6 @@
 // A worker: one process, one ring. Accepts from its own listening sockets, runs a session for each
-// connection, drains on SIGTERM (the listening sockets' queues are emptied first), ends at once on SIGQUIT.
+// connection, says that it lives and how loaded it is, drains on SIGTERM (the listening sockets' queues are
+// emptied first), ends at once on SIGQUIT.
 #pragma once
 
 #include <cstdint>
@@ -9,6 +10,7 @@
 #include "tlsplice/base/log.hpp"
 #include "tlsplice/observe/counters.hpp"
 #include "tlsplice/session/session.hpp"
+#include "tlsplice/steering/steering.hpp"
 #include "tlsplice/tls/context.hpp"
 
 namespace tlsplice::worker {
@@ -25,6 +27,8 @@ struct Setup {
   std::vector<Door> doors;
   base::Log log;
   const observe::CounterTable& counters;
+  steering::WorkerLoad load;
+  const steering::Outcomes& steering;
   const tls::Context& target_context;
   const ktls::Support& kernel;
   std::uint64_t records_per_key = ktls::kRecordsPerKeyMax;

@@ -1,0 +1,64 @@
+// The steering program in the kernel: loaded once for each listener, attached to its group of listening
+// sockets, told which socket is whose. The master owns it; needs CAP_BPF and CAP_NET_ADMIN and Linux 5.17.
+// Without a Steering connections are spread by the kernel's hash, and a closed socket loses its queue.
+// What happens in the kernel, case by case: bpf/steering.bpf.c.
+#pragma once
+
+#include <cstdint>
+#include <memory>
+#include <vector>
+
+#include "tlsplice/base/result.hpp"
+#include "tlsplice/steering/load.hpp"
+
+namespace tlsplice::steering {
+
+using Outcomes = base::SharedRows<tlsplice_steering>;
+
+/// Which worker each CPU's connections go to under TLSPLICE_STEER_CPU, and where the workers run: the CPUs
+/// that this process may use, in their order, one a worker.
+struct CpuPlan {
+  std::vector<unsigned> cpu_of_worker;
+  std::vector<std::uint32_t> worker_of_cpu;  // TLSPLICE_STEER_NO_WORKER for a CPU that we may not use
+};
+CpuPlan plan_cpus(std::size_t workers);
+
+/// What one process of the service may run on from now on: one CPU.
+base::Result<void> stay_on(unsigned cpu);
+
+class Steering {
+ public:
+  struct Plan {
+    std::size_t listeners = 0;
+    std::size_t workers = 0;
+    tlsplice_steering_mode mode = TLSPLICE_STEER_LEAST_LOADED;
+  };
+
+  /// Loads the program for every listener. The error says what to do, when something can be done.
+  static base::Result<Steering> load(const Plan& plan);
+  Steering(Steering&& other) noexcept;
+  Steering& operator=(Steering&&) = delete;
+  Steering(const Steering&) = delete;
+  Steering& operator=(const Steering&) = delete;
+  ~Steering();
+
+  /// The rows of the workers, and of the listeners. The mappings stay when the Steering goes.
+  base::Result<Loads> map_loads() const;
+  base::Result<Outcomes> map_outcomes() const;
+
+  /// To the group that this listening socket is in. Once for each listener.
+  base::Result<void> attach(std::size_t listener, int socket);
+  /// Connections may go to that socket from now on. It must listen in the group; it leaves by itself when it
+  /// no longer listens.
+  base::Result<void> offer(std::size_t listener, std::size_t worker, int socket);
+
+ private:
+  struct Loaded;  // the skeleton of one listener's program
+  explicit Steering(const Plan& plan);
+  base::Result<void> load_one(std::size_t listener, const CpuPlan& cpus);
+
+  Plan plan_;
+  std::vector<std::unique_ptr<Loaded>> loaded_;
+};
+
+}  // namespace tlsplice::steering

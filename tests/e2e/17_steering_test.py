@@ -1,0 +1,335 @@
+"""Promised: new connections go to the least loaded worker, also in a burst that no worker has seen yet; one
+that drains or is stuck gets nothing new; what is queued for a worker that is killed, keeps dying or hangs is
+served by another one, every connection of it; `steering` chooses other rules; without the privilege the
+service starts all the same and says so once. Checked by stopping and killing workers under queued
+connections, by who holds the other end of a connection, and by the kernel's own queue lengths."""
+
+import contextlib
+import os
+import pathlib
+import signal
+import time
+import unittest
+
+import harness
+from harness import (Proxy, group, needs_root, reserve_port, scaled, service, tcp_listener, wait_until)
+from peers import Target, receive_exactly, tcp_client
+
+QUEUED = scaled(1000, 200)  # at the worker that goes
+BURST = scaled(400, 100)
+STUCK_WITHIN = 30  # seconds; 3 on a machine that is not starved
+
+
+def say_who(connection):
+    """The target's part: one word back for each word, until the client ends."""
+    while word := connection.recv(4):
+        connection.sendall(word)
+
+
+def answered(client):
+    client.sendall(b"ping")
+    return receive_exactly(client, 4) == b"ping"
+
+
+def listening_queues(port):
+    """The lengths of the accept queues of all listening sockets on that port (man 5 proc: rx_queue)."""
+    queues = []
+    for table in "tcp", "tcp6":
+        for line in pathlib.Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
+            columns = line.split()
+            if columns[3] == "0A" and int(columns[1].rpartition(":")[2], 16) == port:
+                queues.append(int(columns[4].partition(":")[2], 16))
+    return queues
+
+
+class Steered(unittest.TestCase):
+    HOST = "127.0.0.1"
+    clients = ()
+
+    def start(self, workers=2, **top):
+        self.target = self.enterContext(Target(say_who))
+        self.port = reserve_port()
+        listener = tcp_listener(self.port, host=f"[{self.HOST}]" if ":" in self.HOST else self.HOST)
+        config = service([listener], [group(self.target)], workers=workers, **top)
+        self.proxy = self.enterContext(Proxy(config))
+        self.assertEqual(self.proxy.events("steering")[0]["mode"], top.get("steering", "least-loaded"))
+        self.stopped = set()
+        self.addCleanup(self.let_go)
+
+    def let_go(self):
+        for pid in self.stopped:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGCONT)
+
+    def stop_worker(self, pid):
+        os.kill(pid, signal.SIGSTOP)
+        self.stopped.add(pid)
+        wait_until("the worker to be stopped",
+                   lambda: ") T" in pathlib.Path(f"/proc/{pid}/stat").read_text())
+
+    def connect(self, count):
+        clients = [tcp_client(self.port, self.HOST) for _ in range(count)]
+        for client in clients:
+            self.enterContext(client)
+        return clients
+
+    def active(self):
+        """Flows of each worker: its connections that are not the listening socket's, from its descriptors."""
+        return {pid: self.sockets_of(pid) for pid in self.proxy.workers().values()}
+
+    def sockets_of(self, pid):
+        count = 0
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                count += os.readlink(f"/proc/{pid}/fd/{name}").startswith("socket:")
+        return (count - 1) // 2  # without the listening socket; two sockets a flow
+
+
+@needs_root
+class Spread(Steered):
+    def test_a_burst_that_no_worker_has_seen_yet_is_spread(self):
+        """All workers stopped: nothing tells the program what became of what it gave them but itself."""
+        self.start(workers=4)
+        workers = self.proxy.workers().values()
+        for pid in workers:
+            self.stop_worker(pid)
+        clients = self.connect(40)
+        queues = sorted(listening_queues(self.port))
+        self.let_go()
+        self.assertEqual(sum(queues), 40, queues)
+        self.assertEqual(queues, [10, 10, 10, 10])
+        self.assertTrue(all(answered(client) for client in clients))
+
+    def test_flows_that_stay_are_shared_evenly(self):
+        self.start(workers=4)
+        clients = self.connect(BURST)
+        self.assertTrue(all(answered(client) for client in clients))
+        shares = self.active()
+        self.assertEqual(sum(shares.values()), BURST)
+        self.assertLess(max(shares.values()) - min(shares.values()), BURST // 20 + 2, shares)
+
+    def test_whoever_has_fewer_flows_gets_the_next_ones(self):
+        self.start()
+        clients = self.connect(40)
+        self.assertTrue(all(answered(client) for client in clients))
+        victim = self.proxy.workers()[0]
+        for client in clients:
+            if self.proxy.worker_of(client) == victim:
+                client.close()
+        wait_until("worker 0 to be idle", lambda: self.sockets_of(victim) == 0)
+        time.sleep(0.5)  # two heartbeats
+        later = self.connect(10)
+        self.assertTrue(all(answered(client) for client in later))
+        self.assertEqual({self.proxy.worker_of(client) for client in later}, {victim})
+
+
+@needs_root
+class NothingNew(Steered):
+    def test_for_a_worker_that_drains(self):
+        self.start()
+        clients = self.connect(20)
+        self.assertTrue(all(answered(client) for client in clients))
+        victim, other = self.proxy.workers()[0], self.proxy.workers()[1]
+        os.kill(victim, signal.SIGTERM)
+        wait_until("the worker to close its listening socket",
+                   lambda: self.proxy.workers().get(0) == victim and self.closed_its_door(victim))
+        later = self.connect(60)
+        self.assertTrue(all(answered(client) for client in later))
+        self.assertEqual({self.proxy.worker_of(client) for client in later}, {other})
+        self.assertTrue(all(answered(client) for client in clients), "flows of the draining worker go on")
+
+    def closed_its_door(self, pid):
+        inodes = {line.split()[9] for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]
+                  if line.split()[3] == "0A"}
+        links = set()
+        for name in os.listdir(f"/proc/{pid}/fd"):
+            with contextlib.suppress(FileNotFoundError):
+                links.add(os.readlink(f"/proc/{pid}/fd/{name}"))
+        return not any(f"socket:[{inode}]" in links for inode in inodes)
+
+    def test_for_a_worker_that_is_stuck(self):
+        self.start()
+        victim, other = self.proxy.workers()[0], self.proxy.workers()[1]
+        self.stop_worker(victim)
+        time.sleep(1.2)  # the heartbeat is old after one second
+        clients = self.connect(60)
+        self.assertTrue(all(answered(client) for client in clients))
+        self.assertEqual({self.proxy.worker_of(client) for client in clients}, {other})
+
+    def test_until_the_stuck_worker_is_back(self):
+        self.start()
+        victim = self.proxy.workers()[0]
+        self.stop_worker(victim)
+        self.proxy.wait_events("worker_stuck", worker=0, timeout=STUCK_WITHIN)
+        self.let_go()
+        self.proxy.wait_events("worker_back", worker=0)
+        clients = self.connect(60)
+        self.assertTrue(all(answered(client) for client in clients))
+        self.assertEqual(self.proxy.workers()[0], victim)
+        self.assertIn(victim, {self.proxy.worker_of(client) for client in clients})
+        self.assertEqual(self.proxy.counters()["WorkerDeathCount"], 0)
+
+
+@needs_root
+class NothingLost(Steered):
+    """A worker is stopped and connections queue up for it; each client has sent its first word already."""
+
+    def queue_up(self):
+        """Both are stopped, so that neither takes more than the other; then the second one goes on."""
+        self.start()
+        self.victim, other = self.proxy.workers()[0], self.proxy.workers()[1]
+        self.stop_worker(self.victim)
+        self.stop_worker(other)
+        clients = self.connect(2 * QUEUED)
+        for client in clients:
+            client.sendall(b"ping")
+        self.assertEqual(sum(listening_queues(self.port)), 2 * QUEUED)
+        self.assertGreater(min(listening_queues(self.port)), 2 * QUEUED // 3)
+        os.kill(other, signal.SIGCONT)
+        wait_until("the other worker to take its own", lambda: min(listening_queues(self.port)) == 0)
+        return clients
+
+    def check_all_served(self, clients):
+        for number, client in enumerate(clients):
+            self.assertEqual(receive_exactly(client, 4), b"ping", f"client {number} of {len(clients)}")
+        self.assertTrue(all(answered(client) for client in clients))
+
+    def test_when_a_worker_is_killed(self):
+        clients = self.queue_up()
+        os.kill(self.victim, signal.SIGKILL)
+        self.check_all_served(clients)
+
+    def test_when_a_worker_stays_stopped(self):
+        clients = self.queue_up()
+        self.proxy.wait_events("queue_given_away", worker=0, timeout=STUCK_WITHIN)
+        self.check_all_served(clients)
+        other = self.proxy.workers()[1]
+        self.assertEqual({self.proxy.worker_of(client) for client in clients[::50]}, {other})
+        self.assertEqual(self.proxy.workers()[0], self.victim)
+        os.kill(self.victim, signal.SIGKILL)  # it cannot drain
+        self.proxy.wait_events("worker_started", 2, worker=0)
+
+    def test_when_a_worker_keeps_dying(self):
+        """The second death is followed by a pause: the queue does not wait for it."""
+        self.start()
+        os.kill(self.proxy.workers()[0], signal.SIGKILL)
+        self.proxy.wait_events("worker_started", 2, worker=0)
+        for deaths in range(2, 6):
+            self.die_with_a_queue(deaths)
+
+    def die_with_a_queue(self, deaths):
+        victim = wait_until("worker 0", lambda: self.proxy.workers().get(0))
+        time.sleep(0.3)  # its first heartbeat
+        self.stop_worker(victim)
+        clients = self.connect(20)
+        for client in clients:
+            client.sendall(b"ping")
+        self.assertGreater(max(listening_queues(self.port)), 0)
+        os.kill(victim, signal.SIGKILL)
+        self.check_all_served(clients)
+        for client in clients:
+            client.close()
+        self.proxy.wait_events("worker_started", deaths + 1, worker=0)
+
+
+class OverIPv6(NothingLost):
+    HOST = "::1"
+    test_when_a_worker_keeps_dying = None
+
+    def check_all_served(self, clients):  # who holds which connection is told by an IPv4 table
+        for client in clients:
+            self.assertEqual(receive_exactly(client, 4), b"ping")
+
+    def test_when_a_worker_stays_stopped(self):
+        clients = self.queue_up()
+        self.proxy.wait_events("queue_given_away", worker=0, timeout=STUCK_WITHIN)
+        self.check_all_served(clients)
+        os.kill(self.victim, signal.SIGKILL)
+        self.proxy.wait_events("worker_started", 2, worker=0)
+
+    def test_a_burst_is_spread(self):
+        self.start(workers=4)
+        for pid in self.proxy.workers().values():
+            self.stop_worker(pid)
+        self.connect(40)
+        queues = sorted(listening_queues(self.port))
+        self.let_go()
+        self.assertEqual(queues, [10, 10, 10, 10])
+
+
+@needs_root
+class OtherRules(Steered):
+    def test_the_cpu_that_receives_the_connection_chooses(self):
+        cpus = sorted(os.sched_getaffinity(0))[:2]
+        if len(cpus) < 2:
+            self.skipTest("one CPU only")
+        self.start(steering="cpu")
+        for index, cpu in enumerate(cpus):
+            worker = self.proxy.workers()[index]
+            self.assertEqual(os.sched_getaffinity(worker), {cpu})
+            os.sched_setaffinity(0, {cpu})
+            try:
+                clients = self.connect(20)
+            finally:
+                os.sched_setaffinity(0, set(cpus))
+            self.assertTrue(all(answered(client) for client in clients))
+            self.assertEqual({self.proxy.worker_of(client) for client in clients}, {worker})
+
+    def test_the_hash_does_not_look_at_the_load(self):
+        self.start(steering="hash", workers=4)
+        for pid in self.proxy.workers().values():
+            self.stop_worker(pid)
+        self.connect(200)
+        queues = sorted(listening_queues(self.port))
+        self.let_go()
+        self.assertEqual(sum(queues), 200)
+        self.assertNotEqual(queues, [50] * 4)  # one chance in thousands
+        self.assertGreater(queues[0], 15, queues)
+
+    def test_the_hash_passes_over_a_stuck_worker(self):
+        self.start(steering="hash")
+        victim, other = self.proxy.workers()[0], self.proxy.workers()[1]
+        self.stop_worker(victim)
+        time.sleep(1.2)
+        clients = self.connect(40)
+        self.assertTrue(all(answered(client) for client in clients))
+        self.assertEqual({self.proxy.worker_of(client) for client in clients}, {other})
+
+
+class WithoutTheProgram(unittest.TestCase):
+    """Root without two capabilities: as in a container that was granted nothing."""
+
+    @needs_root
+    def test_the_service_starts_serves_and_says_so_once(self):
+        with Target(say_who) as target:
+            port = reserve_port()
+            config = service([tcp_listener(port)], [group(target)], workers=2)
+            with Proxy(config, prefix=["setpriv", "--bounding-set", "-bpf,-net_admin,-sys_admin"]) as proxy:
+                said = proxy.events("steering")
+                self.assertEqual([line["mode"] for line in said], ["kernel-hash"])
+                self.assertEqual(said[0]["level"], "warning")
+                self.assertIn("CAP_BPF", said[0]["why"])
+                clients = [tcp_client(port) for _ in range(60)]
+                self.assertTrue(all(answered(client) for client in clients))
+                self.assertEqual({proxy.worker_of(client) for client in clients},
+                                 set(proxy.workers().values()))
+                self.check_death(proxy, port)
+                for client in clients:
+                    client.close()
+                self.assertEqual(len(proxy.events("steering")), 1)
+
+    def check_death(self, proxy, port):
+        """Stopped, and then killed: the queue still waits for the next worker."""
+        victim = proxy.workers()[0]
+        os.kill(victim, signal.SIGSTOP)
+        clients = [tcp_client(port) for _ in range(40)]
+        proxy.wait_events("worker_stuck", worker=0, timeout=STUCK_WITHIN)
+        os.kill(victim, signal.SIGKILL)
+        for client in clients:
+            with client:
+                self.assertTrue(answered(client))
+        self.assertFalse(proxy.events("queue_given_away"))
+
+
+if __name__ == "__main__":
+    harness.main()
