@@ -10,27 +10,11 @@
 
 #include <bpf/bpf_helpers.h>
 
-#include "tlsplice/wire/steering.h"
+#include "shared_maps.h"
 
 const volatile __u32 listener = 0;  // row in `steering`
 const volatile __u32 worker_count = 1;
 const volatile __u32 mode = TLSPLICE_STEER_LEAST_LOADED;
-
-struct {
-  __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(map_flags, BPF_F_MMAPABLE);
-  __uint(max_entries, 1);
-  __type(key, __u32);
-  __type(value, struct tlsplice_worker_load);
-} workers SEC(".maps");
-
-struct {
-  __uint(type, BPF_MAP_TYPE_ARRAY);
-  __uint(map_flags, BPF_F_MMAPABLE);
-  __uint(max_entries, 1);
-  __type(key, __u32);
-  __type(value, struct tlsplice_steering);
-} steering SEC(".maps");
 
 // The listening socket of each worker. A key, never a position in the kernel's group: that changes whenever a
 // socket closes.

@@ -48,7 +48,7 @@ Result<void> expect_all_free(const Prepared& prepared) {
 }  // namespace
 
 Result<Doors> Doors::open(const Prepared& prepared, std::size_t workers, policy::Steering steering,
-                          base::Log& log) {
+                          const Numbers& numbers, base::Log& log) {
   if (auto free = expect_all_free(prepared); !free) return base::fail(std::move(free.error()));
   Doors doors;
   for (std::size_t worker = 0; worker < workers; ++worker) {
@@ -57,33 +57,39 @@ Result<Doors> Doors::open(const Prepared& prepared, std::size_t workers, policy:
     doors.sockets_.push_back(std::move(*sockets));
   }
   doors.shut_.resize(workers);
-  if (auto steered = doors.steer(steering); steered) {
+  if (auto mapped = doors.map_rows(prepared, numbers); !mapped) return base::fail(std::move(mapped.error()));
+  if (auto steered = doors.steer(steering, numbers); steered) {
     log.info("steering", {{"mode", policy::to_string(steering)}});
   } else {
     log.warning("steering", {{"mode", "kernel-hash"}, {"why", steered.error().text()}});
     doors.steering_.reset();
-    auto loads = steering::Loads::create(workers);
-    auto outcomes = steering::Outcomes::create(prepared.listeners.size());
-    if (!loads) return base::fail(std::move(loads.error()));
-    if (!outcomes) return base::fail(std::move(outcomes.error()));
-    doors.loads_ = std::move(*loads);
-    doors.outcomes_ = std::move(*outcomes);
   }
   return doors;
 }
 
-Result<void> Doors::steer(policy::Steering mode) {
-  const std::size_t listeners = sockets_.front().size();
-  auto loaded =
-      steering::Steering::load({.listeners = listeners, .workers = sockets_.size(), .mode = mode_of(mode)});
-  if (!loaded) return base::fail(std::move(loaded.error()));
-  steering_.emplace(std::move(*loaded));
-  auto loads = steering_->map_loads();
+Result<void> Doors::map_rows(const Prepared& prepared, const Numbers& numbers) {
+  const steering::Maps* maps = numbers.maps();
+  auto loads = steering::Loads::create(sockets_.size(), maps != nullptr ? maps->workers() : -1);
   if (!loads) return base::fail(std::move(loads.error()));
-  auto outcomes = steering_->map_outcomes();
+  auto outcomes =
+      steering::Outcomes::create(prepared.listeners.size(), maps != nullptr ? maps->steering() : -1);
   if (!outcomes) return base::fail(std::move(outcomes.error()));
   loads_ = std::move(*loads);
   outcomes_ = std::move(*outcomes);
+  for (std::size_t i = 0; i < prepared.listeners.size(); ++i) {
+    const std::string& name = prepared.listeners[i].service.name;
+    name.copy(outcomes_[i].listener, sizeof outcomes_[i].listener - 1);
+  }
+  return {};
+}
+
+Result<void> Doors::steer(policy::Steering mode, const Numbers& numbers) {
+  if (numbers.maps() == nullptr) return base::fail(numbers.why_not());
+  const std::size_t listeners = sockets_.front().size();
+  auto loaded = steering::Steering::load(
+      {.listeners = listeners, .workers = sockets_.size(), .mode = mode_of(mode)}, *numbers.maps());
+  if (!loaded) return base::fail(std::move(loaded.error()));
+  steering_.emplace(std::move(*loaded));
   for (std::size_t worker = 0; worker < sockets_.size(); ++worker) {
     if (auto offered = offer(worker); !offered) return offered;
   }

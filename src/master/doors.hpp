@@ -6,6 +6,7 @@
 #include <optional>
 #include <vector>
 
+#include "numbers.hpp"
 #include "tlsplice/base/fd.hpp"
 #include "tlsplice/base/log.hpp"
 #include "tlsplice/master/prepare.hpp"
@@ -18,7 +19,7 @@ class Doors {
   /// Opens every listener once for each worker, and puts the steering program in front if it can be had; says
   /// once which of both it is.
   static base::Result<Doors> open(const Prepared& prepared, std::size_t workers, policy::Steering steering,
-                                  base::Log& log);
+                                  const Numbers& numbers, base::Log& log);
 
   bool steered() const { return steering_.has_value(); }
   steering::WorkerLoad load(std::size_t worker) const { return steering::WorkerLoad(loads_[worker]); }
@@ -38,7 +39,8 @@ class Doors {
 
  private:
   Doors() = default;
-  base::Result<void> steer(policy::Steering mode);
+  base::Result<void> map_rows(const Prepared& prepared, const Numbers& numbers);
+  base::Result<void> steer(policy::Steering mode, const Numbers& numbers);
   base::Result<void> offer(std::size_t worker);
 
   std::vector<std::vector<base::Fd>> sockets_;  // [worker][listener]

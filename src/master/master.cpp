@@ -15,6 +15,7 @@
 
 #include "backoff.hpp"
 #include "doors.hpp"
+#include "numbers.hpp"
 #include "privileges.hpp"
 #include "tlsplice/base/memory.hpp"
 #include "tlsplice/worker/worker.hpp"
@@ -52,7 +53,7 @@ struct Slot {
 class Master {
  public:
   Master(const policy::Config& config, const Prepared& prepared, base::Log log,
-         observe::CounterTable counters, Doors doors, std::optional<Identity> identity);
+         observe::CounterTable counters, Doors doors, Numbers numbers, std::optional<Identity> identity);
 
   Result<void> open();
   int serve();
@@ -81,6 +82,7 @@ class Master {
   base::Log log_;
   observe::CounterTable counters_;
   Doors doors_;
+  Numbers numbers_;
   std::optional<Identity> identity_;
   steering::CpuPlan cpus_;
   std::uint64_t flow_hash_seed_ = 0;
@@ -95,12 +97,13 @@ class Master {
 };
 
 Master::Master(const policy::Config& config, const Prepared& prepared, base::Log log,
-               observe::CounterTable counters, Doors doors, std::optional<Identity> identity)
+               observe::CounterTable counters, Doors doors, Numbers numbers, std::optional<Identity> identity)
     : config_(config),
       prepared_(prepared),
       log_(log),
       counters_(std::move(counters)),
       doors_(std::move(doors)),
+      numbers_(std::move(numbers)),
       identity_(identity),
       cpus_(steering::plan_cpus(counters_.workers())),
       slots_(counters_.workers()) {
@@ -222,6 +225,7 @@ void Master::become_worker(std::size_t index, pid_t master) {
     doors.push_back({std::move(socket), &prepared_.listeners[doors.size()].service});
   }
   signals_.reset();
+  numbers_.abandon();
   if (config_.steering == policy::Steering::kCpu) {
     auto stays = steering::stay_on(cpus_.cpu_of_worker[index]);
     if (!stays) log_.warning("worker_not_pinned", {{"worker", index}, {"error", stays.error().text()}});
@@ -259,13 +263,7 @@ void Master::bury() {
 void Master::bury(std::size_t index, int status) {
   Slot& slot = slots_[index];
   const pid_t process = std::exchange(slot.process, -1);
-  // Nobody else writes this slot now.
-  observe::Counters counters = counters_.worker(index);
-  using C = tlsplice_counters;
-  for (const observe::Counter active :
-       {&C::ActiveFlowCount, &C::ActiveFlowCount_TLS, &C::ActiveFlowCount_TCP}) {
-    counters.set(active, 0);
-  }
+  counters_.bury(index);  // nobody else writes its rows now
   doors_.load(index).end();
   const bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
   if (clean && state_ == State::kEnding) return;
@@ -273,7 +271,8 @@ void Master::bury(std::size_t index, int status) {
   const Milliseconds pause = slot.backoff.after_death(lived);
   slot.due = base::now() + pause;
   if (pause > Milliseconds(0) && state_ == State::kServing) give_queue_away(index);
-  counters.add(&C::WorkerDeathCount);
+  counters_.worker(index).add(&tlsplice_counters::WorkerDeathCount);
+  doors_.load(index).restarted();
   log_.error("worker_died", {{"worker", index},
                              {"worker_pid", process},
                              {WIFSIGNALED(status) ? "signal" : "status",
@@ -373,19 +372,24 @@ Milliseconds Master::until_next() const {
 int run(const policy::Config& config, const Prepared& prepared, base::Log log) {
   const std::size_t workers =
       config.workers != 0 ? config.workers : std::max(1U, std::thread::hardware_concurrency());
-  auto counters = observe::CounterTable::create(workers);
+  observe::Shape shape = prepared.numbers;
+  shape.workers = workers;
+  Numbers numbers(shape);
+  auto counters = observe::CounterTable::create(shape, numbers.backing());
   auto identity = identity_of(config.user);
   for (const auto* error : {counters ? nullptr : &counters.error(), identity ? nullptr : &identity.error()}) {
     if (error == nullptr) continue;
     log.error("not_started", {{"error", error->text()}});
     return 1;
   }
-  auto doors = Doors::open(prepared, workers, config.steering, log);
+  auto doors = Doors::open(prepared, workers, config.steering, numbers, log);
   if (!doors) {
     log.error("not_started", {{"error", doors.error().text()}});
     return 1;
   }
-  Master master(config, prepared, log, std::move(*counters), std::move(*doors), *identity);
+  numbers.pin(config.bpf_directory, log);
+  Master master(config, prepared, log, std::move(*counters), std::move(*doors), std::move(numbers),
+                *identity);
   if (auto opened = master.open(); !opened) {
     log.error("not_started", {{"error", opened.error().text()}});
     return 1;

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <iterator>
+#include <map>
 
 namespace tlsplice::master {
 namespace {
@@ -38,6 +39,24 @@ std::expected<Prepared::Listener, std::vector<Mistake>> prepare_listener(const p
                   .relay = relay_limits(configured),
                   .ktls = configured.ktls};
   return made;
+}
+
+/// A row for each listener and each target, in the order of the configuration.
+void lay_out_numbers(const policy::Config& config, Prepared& prepared) {
+  observe::Shape& numbers = prepared.numbers;
+  numbers.listeners.clear();
+  numbers.targets.clear();
+  std::map<std::string_view, std::size_t> first_target;
+  for (const policy::TargetGroup& group : config.target_groups) {
+    first_target[group.name] = numbers.targets.size();
+    for (const policy::HostPort& target : group.targets)
+      numbers.targets.push_back({group.name, policy::to_string(target)});
+  }
+  for (Prepared::Listener& listener : prepared.listeners) {
+    listener.service.row = numbers.listeners.size();
+    listener.service.target_row = first_target.at(listener.service.group.name);
+    numbers.listeners.push_back(listener.service.name);
+  }
 }
 
 /// ktls = "require" where the kernel has none: every flow would be refused.
@@ -78,6 +97,7 @@ std::expected<Prepared, std::vector<Mistake>> prepare(const policy::Config& conf
   auto target_context = tls::Context::client();
   if (!target_context) mistakes.push_back({{}, "target_group", target_context.error().text()});
   if (!mistakes.empty()) return std::unexpected(std::move(mistakes));
+  lay_out_numbers(config, prepared);
   prepared.target_context = std::make_unique<tls::Context>(std::move(*target_context));
   if (prepared.kernel.ulp && any_group_wants_ktls(config)) prepared.target_context->capture_keys();
   return prepared;

@@ -1,36 +1,156 @@
 #include "tlsplice/observe/counters.hpp"
 
-#include <sys/mman.h>
-
-#include <cerrno>
-#include <utility>
+#include <algorithm>
+#include <cstring>
 
 #include "tlsplice/base/expect.hpp"
 
 namespace tlsplice::observe {
+namespace {
 
-base::Result<CounterTable> CounterTable::create(std::size_t workers) {
-  void* memory =
-      ::mmap(nullptr, workers * sizeof(Slot), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
-  if (memory == MAP_FAILED) return base::fail(base::Error::system("map the counters", errno));
-  return CounterTable(static_cast<Slot*>(memory), workers);  // fresh pages are zero
+constexpr std::size_t kWays = 2;
+constexpr std::size_t kKtlsRows = 2 * kWays;
+
+template <std::size_t N>
+void enter(char (&field)[N], std::string_view text) {
+  text.substr(0, N - 1).copy(field, N - 1);  // rows begin as zeros, so it ends with one
 }
 
-CounterTable::CounterTable(CounterTable&& other) noexcept
-    : slots_(std::exchange(other.slots_, nullptr)), workers_(std::exchange(other.workers_, 0)) {}
+template <std::size_t N>
+bool holds(const char (&field)[N], const char* text) {
+  return std::strncmp(field, text, N - 1) == 0;
+}
 
-CounterTable::~CounterTable() {
-  if (slots_ != nullptr) ::munmap(slots_, workers_ * sizeof(Slot));
+struct KtlsWord {
+  std::string_view word;
+  __u64 tlsplice_ktls::* field;
+};
+#define TLSPLICE_KTLS_WORD(name) {#name, &tlsplice_ktls::name},
+constexpr KtlsWord kKtlsWords[] = {TLSPLICE_KTLS_COUNTERS(TLSPLICE_KTLS_WORD)};
+#undef TLSPLICE_KTLS_WORD
+
+template <typename Row>
+base::Result<void> make(base::SharedRows<Row>& rows, std::size_t count, int fd) {
+  auto made = base::SharedRows<Row>::create(count, fd);
+  if (!made) return base::fail(std::move(made.error()));
+  rows = std::move(*made);
+  return {};
+}
+
+}  // namespace
+
+// ---- Counters
+
+void Counters::add(const Negotiated& negotiated) {
+  tlsplice_negotiated* const last = negotiated_ + TLSPLICE_NEGOTIATED_ROWS - 1;
+  tlsplice_negotiated* row = negotiated_;
+  while (row != last && row->side[0] != '\0' &&
+         !(holds(row->side, negotiated.side) && holds(row->cipher, negotiated.cipher) &&
+           holds(row->group, negotiated.group) && holds(row->protocol, negotiated.protocol))) {
+    ++row;
+  }
+  if (row == last) {
+    for (char* name : {row->side, row->protocol, row->cipher, row->group}) std::strcpy(name, "other");
+  } else if (row->side[0] == '\0') {
+    enter(row->protocol, negotiated.protocol);
+    enter(row->cipher, negotiated.cipher);
+    enter(row->group, negotiated.group);
+    enter(row->side, negotiated.side);
+  }
+  base::shared_add(row->NegotiatedCount);
+}
+
+void Counters::add_ktls(bool client, std::size_t way, std::string_view where) {
+  for (const KtlsWord& known : kKtlsWords) {
+    if (known.word == where) base::shared_add(ktls_[(client ? 0 : kWays) + way].*known.field);
+  }
+}
+
+// ---- CounterTable
+
+base::Result<CounterTable> CounterTable::create(const Shape& shape, const Backing& backing) {
+  CounterTable table;
+  const std::size_t workers = shape.workers;
+  for (const auto& made : {make(table.counters_, workers, backing.counters),
+                           make(table.listeners_, shape.listeners.size() * workers, backing.listeners),
+                           make(table.targets_, shape.targets.size() * workers, backing.targets),
+                           make(table.negotiated_, TLSPLICE_NEGOTIATED_ROWS * workers, backing.negotiated),
+                           make(table.ktls_, kKtlsRows * workers, backing.ktls)}) {
+    if (!made) return base::fail(made.error());
+  }
+  table.enter_names(shape);
+  return table;
+}
+
+void CounterTable::enter_names(const Shape& shape) const {
+  for (std::size_t worker = 0; worker < shape.workers; ++worker) {
+    for (std::size_t i = 0; i < shape.listeners.size(); ++i) {
+      tlsplice_listener& row = listeners_[i * shape.workers + worker];
+      enter(row.listener, shape.listeners[i]);
+      row.worker = worker;
+    }
+    for (std::size_t i = 0; i < shape.targets.size(); ++i) {
+      tlsplice_target& row = targets_[i * shape.workers + worker];
+      enter(row.target_group, shape.targets[i].group);
+      enter(row.target, shape.targets[i].address);
+      row.worker = worker;
+    }
+    for (std::size_t i = 0; i < kKtlsRows; ++i) {
+      tlsplice_ktls& row = ktls_[worker * kKtlsRows + i];
+      enter(row.side, i < kWays ? "client" : "target");
+      enter(row.direction, i % kWays == 0 ? "receive" : "send");
+      row.worker = worker;
+    }
+    for (std::size_t i = 0; i < TLSPLICE_NEGOTIATED_ROWS; ++i) {
+      negotiated_[worker * TLSPLICE_NEGOTIATED_ROWS + i].worker = worker;
+    }
+  }
 }
 
 Counters CounterTable::worker(std::size_t index) const {
-  TLSPLICE_EXPECT(index < workers_, "no such worker");
-  return Counters(slots_[index].counters);
+  TLSPLICE_EXPECT(index < workers(), "no such worker");
+  Counters own;
+  own.slot_ = &counters_[index];
+  own.listeners_ = &listeners_[index];
+  own.targets_ = &targets_[index];
+  own.negotiated_ = &negotiated_[index * TLSPLICE_NEGOTIATED_ROWS];
+  own.ktls_ = &ktls_[index * kKtlsRows];
+  own.stride_ = workers();
+  return own;
+}
+
+void CounterTable::bury(std::size_t worker) const {
+  tlsplice_counters& slot = counters_[worker];
+  for (__u64* active : {&slot.ActiveFlowCount, &slot.ActiveFlowCount_TLS, &slot.ActiveFlowCount_TCP}) {
+    base::shared_set(*active, 0);
+  }
+  for (std::size_t row = worker; row < listeners_.count(); row += workers()) {
+    base::shared_set(listeners_[row].ActiveFlowCount, 0);
+  }
+  for (std::size_t row = worker; row < targets_.count(); row += workers()) {
+    base::shared_set(targets_[row].ActiveFlowCount, 0);
+  }
 }
 
 __u64 CounterTable::sum(Counter counter) const {
   __u64 total = 0;
-  for (std::size_t i = 0; i < workers_; ++i) total += worker(i).get(counter);
+  for (std::size_t i = 0; i < workers(); ++i) total += base::shared_get(counters_[i].*counter);
+  return total;
+}
+
+__u64 CounterTable::sum(std::size_t listener, ListenerCounter counter) const {
+  __u64 total = 0;
+  for (std::size_t i = 0; i < workers(); ++i) {
+    total += base::shared_get(listeners_[listener * workers() + i].*counter);
+  }
+  return total;
+}
+
+__u64 CounterTable::sum(std::size_t target, TargetCounter counter) const {
+  __u64 total = 0;
+  for (std::size_t i = 0; i < workers(); ++i) {
+    total += base::shared_get(targets_[target * workers() + i].*counter);
+  }
   return total;
 }
 

@@ -1,34 +1,32 @@
 #include "tlsplice/observe/record.hpp"
 
+#include "flow_rows.hpp"
+
 namespace tlsplice::observe {
 namespace {
 
 using C = tlsplice_counters;
 
 void count_cause(Counters& counters, End end) {
+  if (resets(end)) counters.add(&C::TCP_ELB_Reset_Count);
   switch (end) {
-    case End::kClosed:
-      return;
     case End::kClientReset:
       return counters.add(&C::TCP_Client_Reset_Count);
     case End::kTargetReset:
       return counters.add(&C::TCP_Target_Reset_Count);
     case End::kIdleTimeout:
-      counters.add(&C::IdleTimeoutCount);
-      return counters.add(&C::TCP_ELB_Reset_Count);
+      return counters.add(&C::IdleTimeoutCount);
     case End::kHandshakeFailed:
     case End::kHandshakeTimeout:
     case End::kClientGone:
       return counters.add(&C::ClientTLSNegotiationErrorCount);
     case End::kTargetHandshakeFailed:
-      counters.add(&C::TargetTLSNegotiationErrorCount);
-      return counters.add(&C::TCP_ELB_Reset_Count);
+      return counters.add(&C::TargetTLSNegotiationErrorCount);
     case End::kOutOfDescriptors:
-      counters.add(&C::RejectedFlowCount_Descriptors);
-      return counters.add(&C::TCP_ELB_Reset_Count);
+      return counters.add(&C::RejectedFlowCount_Descriptors);
     case End::kOutOfMemory:
-      counters.add(&C::RejectedFlowCount_Memory);
-      return counters.add(&C::TCP_ELB_Reset_Count);
+      return counters.add(&C::RejectedFlowCount_Memory);
+    case End::kClosed:
     case End::kKtlsRequired:
     case End::kClientTruncated:
     case End::kTargetTruncated:
@@ -37,8 +35,12 @@ void count_cause(Counters& counters, End end) {
     case End::kTargetRefused:
     case End::kTargetTimeout:
     case End::kCut:
-      return counters.add(&C::TCP_ELB_Reset_Count);
+      return;
   }
+}
+
+void count_ktls(Counters& counters, bool client, const char* where) {
+  for (const std::size_t way : {0U, 1U}) counters.add_ktls(client, way, where);
 }
 
 }  // namespace
@@ -84,11 +86,42 @@ const char* to_string(End end) {
   return "unknown";
 }
 
+bool resets(End end) {
+  switch (end) {
+    case End::kClosed:
+    case End::kClientReset:
+    case End::kTargetReset:
+    case End::kHandshakeFailed:
+    case End::kHandshakeTimeout:
+    case End::kClientGone:
+      return false;
+    default:
+      return true;
+  }
+}
+
+void count_client_tls(Counters& counters, const FlowRecord& record) {
+  counters.add(&C::ClientTLSHandshakeCount);
+  counters.add({"client", record.protocol, record.cipher, record.group});
+  count_ktls(counters, true, record.client_ktls);
+}
+
+void count_target(Counters& counters, const FlowRecord& record) {
+  counters.add(record.target_row, &tlsplice_target::NewFlowCount);
+  counters.add(record.target_row, &tlsplice_target::ActiveFlowCount);
+}
+
+void count_target_tls(Counters& counters, const FlowRecord& record, const Negotiated& negotiated) {
+  counters.add(negotiated);
+  count_ktls(counters, false, record.target_ktls);
+}
+
 void count_start(Counters& counters, const FlowRecord& record) {
   counters.add(&C::NewFlowCount);
   counters.add(&C::ActiveFlowCount);
   counters.add(record.tls ? &C::NewFlowCount_TLS : &C::NewFlowCount_TCP);
   counters.add(record.tls ? &C::ActiveFlowCount_TLS : &C::ActiveFlowCount_TCP);
+  start_rows(counters, record);
 }
 
 void count_end(Counters& counters, const FlowRecord& record) {
@@ -103,6 +136,7 @@ void count_end(Counters& counters, const FlowRecord& record) {
   count_cause(counters, record.end);
   counters.subtract(record.tls ? &C::ActiveFlowCount_TLS : &C::ActiveFlowCount_TCP);
   counters.subtract(&C::ActiveFlowCount);
+  end_rows(counters, record);
 }
 
 void write(base::Log& log, const FlowRecord& record, base::Instant now) {

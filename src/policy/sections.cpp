@@ -23,6 +23,7 @@ constexpr std::int64_t kMaxFlowsMax = 10'000'000;
 constexpr std::int64_t kKeyUpdateAfterMin = 64;
 constexpr std::int64_t kKeyUpdateAfterMax = 23'726'566;
 constexpr std::size_t kNameMax = 32;  // the load balancer's limit
+constexpr std::size_t kBpfDirectoryMax = 256;
 constexpr std::size_t kUserMax = 32;  // useradd(8): LOGIN_NAME_MAX of Linux is far larger, user names are not
 constexpr Milliseconds kConnectTimeoutMin{1};
 constexpr Milliseconds kConnectTimeoutMax{3'600'000};
@@ -33,6 +34,7 @@ constexpr const char* kTargetsExample = R"(["192.0.2.1:8080", "[2001:db8::1]:808
 std::vector<HostPort> read_targets(TableReader& table);
 bool is_name(std::string_view name);
 bool is_user(std::string_view user);
+bool is_bpf_directory(std::string_view path);
 
 }  // namespace
 
@@ -57,6 +59,13 @@ void read_top(TableReader& file, Config& config) {
                                                        {"cpu", Steering::kCpu},
                                                        {"hash", Steering::kHash}})
                         .value_or(config.steering);
+  if (auto directory = file.text("bpf_directory")) {
+    if (!is_bpf_directory(directory->value))
+      file.wrong("bpf_directory", in_quotes(directory->value) +
+                                      " is no directory of bpffs, expected one such as " +
+                                      in_quotes(kDefaultBpfDirectory));
+    config.bpf_directory = std::move(directory->value);
+  }
 }
 
 void read_log(TableReader& file, LogSettings& log) {
@@ -158,6 +167,12 @@ bool is_name(std::string_view name) {
 bool is_user(std::string_view user) {
   if (user.empty() || user.size() > kUserMax) return false;
   return std::ranges::all_of(user, [](char c) { return c > ' ' && c < 0x7f && c != ':' && c != '/'; });
+}
+
+// bpffs takes no name with a dot. Whether there is a bpffs is known at the start.
+bool is_bpf_directory(std::string_view path) {
+  return path.size() > 1 && path.size() <= kBpfDirectoryMax && path.front() == '/' && path.back() != '/' &&
+         path.substr(path.rfind('/')).find('.') == std::string_view::npos;
 }
 
 }  // namespace

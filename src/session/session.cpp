@@ -48,6 +48,7 @@ End exhausted(const base::Error& error) {
 
 Task<End> Session::run(base::Fd socket) {
   record_.listener = service_.name;
+  record_.listener_row = service_.row;
   record_.tls = service_.protocol == Protocol::kTls;
   record_.client = peer_.text();
   record_.started = here_.ring.now();
@@ -109,8 +110,10 @@ Task<std::expected<StreamPointer, End>> Session::meet_client(base::Fd socket) {
   }
   record_.protocol = (*stream)->protocol();
   record_.cipher = (*stream)->cipher();
+  record_.group = (*stream)->group();
   auto [taken, where] = kernel.take_over(std::move(*stream), here_.counters);
   record_.client_ktls = where;
+  observe::count_client_tls(here_.counters, record_);
   if (!taken) co_return std::unexpected(End::kKtlsRequired);
   co_return std::move(taken);
 }
@@ -130,11 +133,14 @@ Task<std::expected<base::Fd, End>> Session::connect_target(std::uint64_t hash) {
   const std::size_t tries = std::min<std::size_t>(2, targets.size());
   End end = End::kTargetRefused;
   for (std::size_t i = 0; i < tries; ++i) {
-    const net::Address& target = targets[(first + i) % targets.size()];
+    const std::size_t chosen = (first + i) % targets.size();
+    const net::Address& target = targets[chosen];
     auto socket = co_await uring::connect(here_.ring, here_.stop, target, service_.group.connect_timeout);
     if (socket) {
       record_.target = target.text();
+      record_.target_row = service_.target_row + chosen;
       record_.detail.clear();
+      observe::count_target(here_.counters, record_);
       co_return std::move(*socket);
     }
     record_.detail = socket.error().text();
@@ -142,6 +148,7 @@ Task<std::expected<base::Fd, End>> Session::connect_target(std::uint64_t hash) {
     if (fault == Fault::kStopped) co_return std::unexpected(End::kCut);
     if (fault == Fault::kExhausted) co_return std::unexpected(exhausted(socket.error()));
     here_.counters.add(&tlsplice_counters::TargetConnectionErrorCount);
+    here_.counters.add(service_.target_row + chosen, &tlsplice_target::TargetConnectionErrorCount);
     end = fault == Fault::kTimedOut ? End::kTargetTimeout : End::kTargetRefused;
   }
   co_return std::unexpected(end);
@@ -160,8 +167,11 @@ Task<std::expected<StreamPointer, End>> Session::secure_target(base::Fd socket) 
     if (fault == Fault::kExhausted) co_return std::unexpected(exhausted(stream.error()));
     co_return std::unexpected(End::kTargetHandshakeFailed);
   }
+  const observe::Negotiated negotiated{"target", (*stream)->protocol(), (*stream)->cipher(),
+                                       (*stream)->group()};
   auto [taken, where] = kernel.take_over(std::move(*stream), here_.counters);
   record_.target_ktls = where;
+  observe::count_target_tls(here_.counters, record_, negotiated);
   if (!taken) co_return std::unexpected(End::kKtlsRequired);
   co_return std::move(taken);
 }

@@ -1,5 +1,7 @@
 #include "tlsplice/steering/load.hpp"
 
+#include <unistd.h>
+
 namespace tlsplice::steering {
 namespace {
 
@@ -13,6 +15,7 @@ __u64 nanoseconds(base::Instant instant) {
 
 void WorkerLoad::begin(base::Instant now) {
   base::shared_set(row_->draining, 0);
+  base::shared_set(row_->process, static_cast<__u64>(::getpid()));
   beat(now, 0);
 }
 

@@ -2,42 +2,17 @@
 
 #include <bpf/bpf.h>
 #include <bpf/libbpf.h>
-#include <fmt/format.h>
 #include <steering.skel.h>
 #include <sys/socket.h>
 
 #include <cerrno>
 #include <utility>
 
+#include "remedy.hpp"
+
 namespace tlsplice::steering {
 
-using base::Error;
 using base::Result;
-
-namespace {
-
-/// What an errno of bpf(2) means to whoever runs the service.
-const char* remedy(int errnum) {
-  switch (errnum) {
-    case EPERM:
-    case EACCES:
-      return "start as root, or grant CAP_BPF and CAP_NET_ADMIN (systemd: AmbientCapabilities=)";
-    case EINVAL:
-    case ENOSYS:
-    case ENOTSUP:
-      return "needs Linux 5.17 with CONFIG_BPF_SYSCALL";
-    default:
-      return "see the kernel's message (dmesg)";
-  }
-}
-
-Error cannot(const char* doing, int errnum) {
-  Error error = Error::system(doing, errnum);
-  error.detail += fmt::format(" ({})", remedy(errnum));
-  return error;
-}
-
-}  // namespace
 
 struct Steering::Loaded {
   explicit Loaded(steering_bpf* opened) : skeleton(opened) {}
@@ -52,58 +27,39 @@ Steering::Steering(const Plan& plan) : plan_(plan) {}
 Steering::Steering(Steering&& other) noexcept = default;
 Steering::~Steering() = default;
 
-Result<Steering> Steering::load(const Plan& plan) {
-  libbpf_set_print(nullptr);  // its messages are no log lines
+Result<Steering> Steering::load(const Plan& plan, const Maps& maps) {
   Steering steering(plan);
   const CpuPlan cpus = plan_cpus(plan.workers);
   for (std::size_t listener = 0; listener < plan.listeners; ++listener) {
-    if (auto done = steering.load_one(listener, cpus); !done) return base::fail(std::move(done.error()));
+    if (auto done = steering.load_one(listener, cpus, maps); !done)
+      return base::fail(std::move(done.error()));
   }
   return steering;
 }
 
-/// The first listener's program makes the maps that all share.
-Result<void> Steering::load_one(std::size_t listener, const CpuPlan& cpus) {
+Result<void> Steering::load_one(std::size_t listener, const CpuPlan& cpus, const Maps& maps) {
   auto loaded = std::make_unique<Loaded>(steering_bpf::open());
   steering_bpf* skeleton = loaded->skeleton;
   if (skeleton == nullptr) return base::fail(cannot("open the steering program", errno));
   skeleton->rodata->listener = static_cast<__u32>(listener);
   skeleton->rodata->worker_count = static_cast<__u32>(plan_.workers);
   skeleton->rodata->mode = plan_.mode;
-  const auto workers = static_cast<__u32>(plan_.workers);
-  bpf_map__set_max_entries(skeleton->maps.sockets, workers);
-  if (loaded_.empty()) {
-    bpf_map__set_max_entries(skeleton->maps.workers, workers);
-    bpf_map__set_max_entries(skeleton->maps.steering, static_cast<__u32>(plan_.listeners));
-    bpf_map__set_max_entries(skeleton->maps.cpus, static_cast<__u32>(cpus.worker_of_cpu.size()));
-  } else {
-    const auto& first = loaded_.front()->skeleton->maps;
-    for (const auto& [mine, shared] :
-         {std::pair(skeleton->maps.workers, first.workers),
-          std::pair(skeleton->maps.steering, first.steering), std::pair(skeleton->maps.cpus, first.cpus)}) {
-      if (const int error = bpf_map__reuse_fd(mine, bpf_map__fd(shared)); error != 0)
-        return base::fail(cannot("share the steering maps", -error));
-    }
+  bpf_map__set_max_entries(skeleton->maps.sockets, static_cast<__u32>(plan_.workers));
+  bpf_map__set_max_entries(skeleton->maps.cpus, static_cast<__u32>(cpus.worker_of_cpu.size()));
+  for (const auto& [mine, shared] : {std::pair(skeleton->maps.workers, maps.workers()),
+                                     std::pair(skeleton->maps.steering, maps.steering())}) {
+    if (const int error = bpf_map__reuse_fd(mine, shared); error != 0)
+      return base::fail(cannot("share the steering maps", -error));
   }
   if (const int error = steering_bpf::load(skeleton); error != 0)
     return base::fail(cannot("load the steering program", -error));
-  if (loaded_.empty()) {
-    for (std::uint32_t cpu = 0; cpu < cpus.worker_of_cpu.size(); ++cpu) {
-      const int map = bpf_map__fd(skeleton->maps.cpus);
-      if (bpf_map_update_elem(map, &cpu, &cpus.worker_of_cpu[cpu], BPF_ANY) != 0)
-        return base::fail(cannot("fill the map of CPUs", errno));
-    }
+  for (std::uint32_t cpu = 0; cpu < cpus.worker_of_cpu.size(); ++cpu) {
+    const int map = bpf_map__fd(skeleton->maps.cpus);
+    if (bpf_map_update_elem(map, &cpu, &cpus.worker_of_cpu[cpu], BPF_ANY) != 0)
+      return base::fail(cannot("fill the map of CPUs", errno));
   }
   loaded_.push_back(std::move(loaded));
   return {};
-}
-
-Result<Loads> Steering::map_loads() const {
-  return Loads::create(plan_.workers, bpf_map__fd(loaded_.front()->skeleton->maps.workers));
-}
-
-Result<Outcomes> Steering::map_outcomes() const {
-  return Outcomes::create(plan_.listeners, bpf_map__fd(loaded_.front()->skeleton->maps.steering));
 }
 
 Result<void> Steering::attach(std::size_t listener, int socket) {

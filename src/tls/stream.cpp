@@ -63,6 +63,11 @@ const char* TlsStream::protocol() const {
 const char* TlsStream::cipher() const {
   return SSL_get_cipher_name(ssl_.get());
 }
+const char* TlsStream::group() const {
+  const auto id = static_cast<int>(SSL_get_negotiated_group(ssl_.get()));
+  const char* name = id == 0 ? nullptr : SSL_group_to_name(ssl_.get(), id);
+  return name != nullptr ? name : "-";
+}
 
 std::expected<ktls::TrafficKeys, StayReason> TlsStream::traffic_keys() const {
   TLSPLICE_EXPECT(capture_ != nullptr, "keys are asked of a context that does not capture them");

@@ -39,6 +39,7 @@ class Worker {
   bool accept_some(Door& door);
   __u64 unsteered() const;
   void admit(net::Accepted accepted, const session::Service& service);
+  void count_refusal(const session::Service& service);
   Task<void> run_flow(net::Accepted accepted, const session::Service& service);
 
   Setup& setup_;
@@ -83,6 +84,7 @@ base::Result<void> Worker::run() {
   while (all_.inside() > 0) {
     if (auto round = ring_.run_once(); !round) return round;
     setup_.load.beat(ring_.now(), flows_.inside());
+    setup_.load.handshakes(here_.counters.get(&tlsplice_counters::ClientTLSHandshakeCount));
     const std::uint64_t dropped = setup_.log.dropped();
     here_.counters.add(&tlsplice_counters::DroppedLogLineCount,
                        dropped - std::exchange(dropped_lines_, dropped));
@@ -170,13 +172,17 @@ bool Worker::accept_some(Door& door) {
     switch (accepted.error()) {
       case EMFILE:
       case ENFILE:
-        if (admission_.refuse_next(door.listener.get(), ring_.now())) break;
+        if (admission_.refuse_next(door.listener.get(), ring_.now())) {
+          count_refusal(*door.service);
+          break;
+        }
         kernel_is_short_ = true;
         return false;
       case ENOMEM:
       case ENOBUFS:
         kernel_is_short_ = true;
         admission_.count(Refusal::kMemory, ring_.now());
+        count_refusal(*door.service);
         return false;
       case EAGAIN:
         return false;
@@ -201,8 +207,13 @@ bool Worker::accept_some(Door& door) {
   return true;
 }
 
+void Worker::count_refusal(const session::Service& service) {
+  here_.counters.add(service.row, &tlsplice_listener::RejectedFlowCount);
+}
+
 void Worker::admit(net::Accepted accepted, const session::Service& service) {
-  if (!admission_.admit(accepted.socket, ring_.now())) return;
+  setup_.load.accepted();
+  if (!admission_.admit(accepted.socket, ring_.now())) return count_refusal(service);
   uring::spawn(flows_, run_flow(std::move(accepted), service));
 }
 

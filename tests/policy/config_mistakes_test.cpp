@@ -143,11 +143,23 @@ TEST(ConfigMistakes, Top) {
             (Lines{"t.toml:1:14: log.format: expected text in quotes, not a date or time"}));
 }
 
+TEST(ConfigMistakes, SteeringAndItsDirectory) {
+  EXPECT_EQ(top("steering = \"round-robin\""),
+            (Lines{"t.toml:1:12: steering: \"round-robin\" is unknown, expected \"least-loaded\", \"cpu\" or "
+                   "\"hash\""}));
+  for (const std::string path : {"", "/", "tlsplice", "/sys/fs/bpf/", "/sys/fs/bpf/a.b"}) {
+    EXPECT_EQ(top("bpf_directory = \"" + path + "\""),
+              (Lines{"t.toml:1:17: bpf_directory: \"" + path +
+                     "\" is no directory of bpffs, expected one such as "
+                     "\"/sys/fs/bpf/tlsplice\""}));
+  }
+}
+
 TEST(ConfigMistakes, UnknownKeys) {
   EXPECT_EQ(top("colour = 1"),
             (Lines{"t.toml:1:1: colour: unknown key, known here are workers, user, max_flows, "
                    "key_update_after, "
-                   "drain_timeout, steering, log, target_group, listener"}));
+                   "drain_timeout, steering, bpf_directory, log, target_group, listener"}));
   EXPECT_EQ(top("Max-Flows = 1"), (Lines{"t.toml:1:1: Max-Flows: unknown key, did you mean max_flows?"}));
   EXPECT_EQ(top("log.fromat = 1"), (Lines{"t.toml:1:5: log.fromat: unknown key, did you mean format?"}));
   EXPECT_EQ(in_listener("\"a b\" = 1")[0].substr(0, 40), "t.toml:17:1: listener.\"a b\": unknown key");

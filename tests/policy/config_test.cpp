@@ -36,6 +36,7 @@ max_flows = 10_000_000
 key_update_after = 64
 drain_timeout = "0s"
 steering = "cpu"
+bpf_directory = "/run/bpf/one"
 
 [log]
 level = "debug"
@@ -86,6 +87,7 @@ TEST(Config, TheExampleHasTheDocumentedDefaults) {
   EXPECT_EQ(config.key_update_after, 16'777'216u);
   EXPECT_EQ(config.drain_timeout, Milliseconds(30'000));
   EXPECT_EQ(config.steering, Steering::kLeastLoaded);
+  EXPECT_EQ(config.bpf_directory, "/sys/fs/bpf/tlsplice");
   EXPECT_EQ(config.log.level, base::LogLevel::kInfo);
   EXPECT_EQ(config.log.format, base::LogFormat::kLogfmt);
 
@@ -124,6 +126,7 @@ TEST(Config, EverythingThatCanBeSet) {
   EXPECT_EQ(config.key_update_after, 64u);
   EXPECT_EQ(config.drain_timeout, Milliseconds(0));
   EXPECT_EQ(config.steering, Steering::kCpu);
+  EXPECT_EQ(config.bpf_directory, "/run/bpf/one");
   EXPECT_EQ(config.log.level, base::LogLevel::kDebug);
   EXPECT_EQ(config.log.format, base::LogFormat::kJson);
 

@@ -13,18 +13,26 @@
 
 namespace tlsplice::tests {
 
+inline base::Result<steering::Steering> load_steering(const steering::Steering::Plan& plan) {
+  auto maps = steering::Maps::create({.workers = plan.workers, .listeners = plan.listeners, .targets = 1});
+  if (!maps) return base::fail(std::move(maps.error()));
+  return steering::Steering::load(plan, *maps);
+}
+
 /// Whether the machine lets this process load the program.
 inline bool can_steer() {
-  return steering::Steering::load({.listeners = 1, .workers = 1}).has_value();
+  return load_steering({.listeners = 1, .workers = 1}).has_value();
 }
 
 class SteeredGroup {
  public:
   explicit SteeredGroup(std::size_t workers, tlsplice_steering_mode mode = TLSPLICE_STEER_LEAST_LOADED,
                         const char* host = "127.0.0.1")
-      : steering_(std::move(*steering::Steering::load({.listeners = 1, .workers = workers, .mode = mode}))),
-        loads_(std::move(*steering_.map_loads())),
-        outcomes_(std::move(*steering_.map_outcomes())) {
+      : maps_(std::move(*steering::Maps::create({.workers = workers}))),
+        steering_(
+            std::move(*steering::Steering::load({.listeners = 1, .workers = workers, .mode = mode}, maps_))),
+        loads_(std::move(*steering::Loads::create(workers, maps_.workers()))),
+        outcomes_(std::move(*steering::Outcomes::create(1, maps_.steering()))) {
     address_ = *net::Address::parse(host, 0);
     for (std::size_t i = 0; i < workers; ++i) {
       sockets_.push_back(std::move(*net::listen(address_)));
@@ -65,6 +73,7 @@ class SteeredGroup {
   }
 
  private:
+  steering::Maps maps_;
   steering::Steering steering_;
   steering::Loads loads_;
   steering::Outcomes outcomes_;

@@ -110,7 +110,7 @@ TEST_F(LeastLoaded, WorksOverIPv6) {
 }
 
 TEST_F(LeastLoaded, WorksWithTheMostWorkersThatCanBeConfigured) {
-  const auto steering = Steering::load({.listeners = 2, .workers = 1024});
+  const auto steering = tests::load_steering({.listeners = 2, .workers = 1024});
   EXPECT_TRUE(steering.has_value()) << steering.error().text();
 }
 
@@ -199,7 +199,7 @@ TEST(Steering, WithoutThePrivilegeSaysWhatToDo) {
   if (::geteuid() != 0) GTEST_SKIP() << "needs root to give it up";
   EXPECT_EQ(tests::in_child([]() -> std::string {
               if (::setresuid(65534, 65534, 65534) != 0) return "setresuid";
-              const auto steering = Steering::load({.listeners = 1, .workers = 1});
+              const auto steering = tests::load_steering({.listeners = 1, .workers = 1});
               if (steering) return "loaded without the privilege";
               return steering.error().text().find("CAP_BPF") == std::string::npos ? steering.error().text()
                                                                                   : "";

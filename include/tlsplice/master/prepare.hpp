@@ -18,6 +18,7 @@ struct Prepared {
     session::Service service;               // points to context
   };
   std::vector<Listener> listeners;  // in the order of the configuration
+  observe::Shape numbers;           // what there is to count; the number of workers is still open
   std::unique_ptr<tls::Context> target_context;
   ktls::Support kernel;
 };

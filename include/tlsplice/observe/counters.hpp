@@ -1,54 +1,113 @@
-// The counters of all workers in one piece of shared memory, made by the master before it forks. Each slot
-// has exactly one writer, so a relaxed load and store is enough; slots stand on cache lines of their own.
+// The numbers of all workers in shared memory, made by the master before it forks: BPF arrays where there is
+// the privilege for them, so that bpftool prints them, anonymous memory otherwise. Each row has exactly one
+// writer, so a relaxed load and store is enough. What each counts: tlsplice/wire/counters.h and numbers.h.
 #pragma once
 
 #include <cstddef>
+#include <string>
+#include <string_view>
+#include <vector>
 
 #include "tlsplice/base/log.hpp"
 #include "tlsplice/base/result.hpp"
+#include "tlsplice/base/shared_rows.hpp"
 #include "tlsplice/wire/counters.h"
+#include "tlsplice/wire/numbers.h"
 
 namespace tlsplice::observe {
 
 using Counter = __u64 tlsplice_counters::*;
+using ListenerCounter = __u64 tlsplice_listener::*;
+using TargetCounter = __u64 tlsplice_target::*;
 
-/// One worker's slot, by reference. Writing is for that worker only.
-class Counters {
- public:
-  explicit Counters(tlsplice_counters& slot) : slot_(&slot) {}
-
-  void add(Counter counter, __u64 n = 1) { set(counter, get(counter) + n); }
-  void subtract(Counter counter, __u64 n = 1) { set(counter, get(counter) - n); }
-  __u64 get(Counter counter) const { return __atomic_load_n(&(slot_->*counter), __ATOMIC_RELAXED); }
-  void set(Counter counter, __u64 value) { __atomic_store_n(&(slot_->*counter), value, __ATOMIC_RELAXED); }
-
- private:
-  tlsplice_counters* slot_;
+/// What TLS of one side negotiated. Names are OpenSSL's.
+struct Negotiated {
+  const char* side;  // "client", "target"
+  const char* protocol;
+  const char* cipher;
+  const char* group;
 };
 
-/// Owns the mapping. Inherited by fork, gone with the last process.
+/// One worker's rows, by reference. Writing is for that worker only.
+class Counters {
+ public:
+  void add(Counter counter, __u64 n = 1) { base::shared_add(slot_->*counter, n); }
+  void subtract(Counter counter, __u64 n = 1) { set(counter, get(counter) - n); }
+  __u64 get(Counter counter) const { return base::shared_get(slot_->*counter); }
+  void set(Counter counter, __u64 value) { base::shared_set(slot_->*counter, value); }
+
+  // `listener` and `target` are places in the Shape.
+  void add(std::size_t listener, ListenerCounter counter, __u64 n = 1) {
+    base::shared_add(listeners_[listener * stride_].*counter, n);
+  }
+  void add(std::size_t target, TargetCounter counter, __u64 n = 1) {
+    base::shared_add(targets_[target * stride_].*counter, n);
+  }
+  void subtract(std::size_t listener, ListenerCounter counter) {
+    add(listener, counter, static_cast<__u64>(-1));
+  }
+  void subtract(std::size_t target, TargetCounter counter) { add(target, counter, static_cast<__u64>(-1)); }
+  /// A connection that negotiated this.
+  void add(const Negotiated& negotiated);
+  /// Where a connection's TLS is, or why not in the kernel: the record's word. `way`: 0 receiving, 1 sending.
+  void add_ktls(bool client, std::size_t way, std::string_view where);
+
+ private:
+  friend class CounterTable;
+  Counters() = default;
+  tlsplice_counters* slot_ = nullptr;
+  tlsplice_listener* listeners_ = nullptr;
+  tlsplice_target* targets_ = nullptr;
+  tlsplice_negotiated* negotiated_ = nullptr;
+  tlsplice_ktls* ktls_ = nullptr;
+  std::size_t stride_ = 1;  // rows from one listener or target to the next
+};
+
+/// What there is to count. Fixed for the service's life.
+struct Shape {
+  struct Target {
+    std::string group;
+    std::string address;
+  };
+  std::size_t workers = 1;
+  std::vector<std::string> listeners{"-"};
+  std::vector<Target> targets{{"-", "-"}};
+};
+
+/// Descriptors of BPF arrays with as many rows as the Shape asks for; -1: anonymous memory.
+struct Backing {
+  int counters = -1;
+  int listeners = -1;
+  int targets = -1;
+  int negotiated = -1;
+  int ktls = -1;
+};
+
+/// Owns the mappings. Inherited by fork, gone with the last process.
 class CounterTable {
  public:
-  static base::Result<CounterTable> create(std::size_t workers);
-  CounterTable(CounterTable&& other) noexcept;
-  CounterTable& operator=(CounterTable&&) = delete;
-  CounterTable(const CounterTable&) = delete;
-  ~CounterTable();
+  static base::Result<CounterTable> create(std::size_t workers) { return create(Shape{.workers = workers}); }
+  static base::Result<CounterTable> create(const Shape& shape, const Backing& backing = {});
 
-  std::size_t workers() const { return workers_; }
+  std::size_t workers() const { return counters_.count(); }
   Counters worker(std::size_t index) const;
+  /// Nothing of this worker is active any more. For the master, between two workers.
+  void bury(std::size_t worker) const;
   __u64 sum(Counter counter) const;
+  __u64 sum(std::size_t listener, ListenerCounter counter) const;
+  __u64 sum(std::size_t target, TargetCounter counter) const;
   /// The line "counters": each one's sum over the workers, zeros too.
   void write(base::Log& log) const;
 
  private:
-  struct alignas(64) Slot {
-    tlsplice_counters counters;
-  };
-  CounterTable(Slot* slots, std::size_t workers) : slots_(slots), workers_(workers) {}
+  CounterTable() = default;
+  void enter_names(const Shape& shape) const;
 
-  Slot* slots_;
-  std::size_t workers_;
+  base::SharedRows<tlsplice_counters> counters_;
+  base::SharedRows<tlsplice_listener> listeners_;
+  base::SharedRows<tlsplice_target> targets_;
+  base::SharedRows<tlsplice_negotiated> negotiated_;
+  base::SharedRows<tlsplice_ktls> ktls_;
 };
 
 }  // namespace tlsplice::observe

@@ -36,12 +36,17 @@ enum class End : std::uint8_t {
 const char* to_string(End end);
 
 struct FlowRecord {
+  static constexpr std::size_t kNoRow = static_cast<std::size_t>(-1);
+
   std::string_view listener;
+  std::size_t listener_row = 0;            // their places in the Shape
+  std::size_t target_row = kNoRow;         // once connected
   bool tls = false;                        // of the listener
   std::string client;                      // "ip:port"
   std::string target;                      // "ip:port", empty before one was connected
   const char* protocol = "-";              // "TLSv1.2"
   const char* cipher = "-";                // OpenSSL's name
+  const char* group = "-";                 // of the key exchange
   const char* client_ktls = "-";           // "kernel", or why the client's TLS stayed in user space
   const char* target_ktls = "-";           // the same of a TLS target
   std::uint64_t received = 0;              // payload bytes from the client
@@ -57,6 +62,12 @@ struct FlowRecord {
 };
 
 void count_start(Counters& counters, const FlowRecord& record);
+/// The handshake with the client is done; record.client_ktls is known.
+void count_client_tls(Counters& counters, const FlowRecord& record);
+/// A target took the connection: record.target_row.
+void count_target(Counters& counters, const FlowRecord& record);
+/// The handshake with the target is done; record.target_ktls is known.
+void count_target_tls(Counters& counters, const FlowRecord& record, const Negotiated& negotiated);
 void count_end(Counters& counters, const FlowRecord& record);
 void write(base::Log& log, const FlowRecord& record, base::Instant now);
 

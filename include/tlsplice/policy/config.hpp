@@ -22,6 +22,7 @@ inline constexpr Milliseconds kDefaultIdleTimeout{350'000};  // the load balance
 inline constexpr Milliseconds kDefaultHandshakeTimeout{10'000};
 inline constexpr Milliseconds kDefaultConnectTimeout{10'000};
 inline constexpr Milliseconds kDefaultDrainTimeout{30'000};
+inline constexpr const char* kDefaultBpfDirectory = "/sys/fs/bpf/tlsplice";
 inline constexpr std::uint32_t kDefaultMaxFlows = 100'000;
 inline constexpr std::uint32_t kDefaultSpliceFrom = 64 * 1024;
 inline constexpr std::uint32_t kDefaultCopyBelow = 16 * 1024;
@@ -115,6 +116,7 @@ struct Config {
   std::uint32_t key_update_after =
       kDefaultKeyUpdateAfter;  // records sent under one AES-GCM key in the kernel
   Steering steering = Steering::kLeastLoaded;
+  std::string bpf_directory = kDefaultBpfDirectory;  // where the numbers are pinned; absolute
   LogSettings log;
   std::vector<TargetGroup> target_groups;
   std::vector<Listener> listeners;

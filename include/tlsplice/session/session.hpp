@@ -22,6 +22,8 @@ namespace tlsplice::session {
 /// A listener as its connections need it: immutable, built by the master, inherited by the workers.
 struct Service {
   std::string name;
+  std::size_t row = 0;         // its place among the numbers (observe::Shape)
+  std::size_t target_row = 0;  // the place of the group's first target
   policy::Protocol protocol = policy::Protocol::kTls;
   const tls::Context* context = nullptr;  // of a TLS listener
   targets::Group group;

@@ -25,6 +25,8 @@ class WorkerLoad {
   /// Once a round of the loop: a few stores, no system call.
   void beat(base::Instant now, std::size_t flows);
   void drain();
+  void accepted() { base::shared_add(row_->accepted); }
+  void handshakes(__u64 count) { base::shared_set(row_->handshakes, count); }
   /// Connections given to this worker, ever. To be read before the listening sockets are emptied.
   __u64 picked() const { return base::shared_get(row_->picked); }
   /// All of `picked` are among these flows or will never come.
@@ -37,6 +39,7 @@ class WorkerLoad {
   // By the master.
 
   __u64 heartbeat() const { return base::shared_get(row_->heartbeat_ns); }
+  void restarted() { base::shared_add(row_->restarts); }
   /// Nobody is there any more.
   void end();
   /// Whether the listening sockets are shut: the program looks elsewhere at once.

@@ -10,6 +10,7 @@
 
 #include "tlsplice/base/result.hpp"
 #include "tlsplice/steering/load.hpp"
+#include "tlsplice/steering/maps.hpp"
 
 namespace tlsplice::steering {
 
@@ -34,17 +35,14 @@ class Steering {
     tlsplice_steering_mode mode = TLSPLICE_STEER_LEAST_LOADED;
   };
 
-  /// Loads the program for every listener. The error says what to do, when something can be done.
-  static base::Result<Steering> load(const Plan& plan);
+  /// Loads the program for every listener, over the maps `workers` and `steering`. The error says what to do,
+  /// when something can be done.
+  static base::Result<Steering> load(const Plan& plan, const Maps& maps);
   Steering(Steering&& other) noexcept;
   Steering& operator=(Steering&&) = delete;
   Steering(const Steering&) = delete;
   Steering& operator=(const Steering&) = delete;
   ~Steering();
-
-  /// The rows of the workers, and of the listeners. The mappings stay when the Steering goes.
-  base::Result<Loads> map_loads() const;
-  base::Result<Outcomes> map_outcomes() const;
 
   /// To the group that this listening socket is in. Once for each listener.
   base::Result<void> attach(std::size_t listener, int socket);
@@ -55,7 +53,7 @@ class Steering {
  private:
   struct Loaded;  // the skeleton of one listener's program
   explicit Steering(const Plan& plan);
-  base::Result<void> load_one(std::size_t listener, const CpuPlan& cpus);
+  base::Result<void> load_one(std::size_t listener, const CpuPlan& cpus, const Maps& maps);
 
   Plan plan_;
   std::vector<std::unique_ptr<Loaded>> loaded_;

@@ -43,6 +43,7 @@ class TlsStream final : public net::Stream {
   /// After the handshake; both point to constants of the library.
   const char* protocol() const;  // "TLSv1.2"
   const char* cipher() const;    // "ECDHE-RSA-AES128-GCM-SHA256"
+  const char* group() const;     // of the key exchange, "x25519"; "-" when there was none (RSA)
 
   /// What the kernel needs to go on from here; only after the handshake, with a context that captures keys.
   std::expected<ktls::TrafficKeys, StayReason> traffic_keys() const;

@@ -1,13 +1,15 @@
 /*
- * The counters of one worker, as they lie in memory shared by all processes of the service (and, later, in a
- * BPF map). Names are the load balancer's CloudWatch metrics where it has one. A worker alone writes its
- * slot; anyone may read. All are totals since the service started, except Active*, which say how many there
- * are now.
+ * The counters of one worker, as they lie in memory shared by all processes of the service: the map
+ * `counters`, row worker. Names are the load balancer's CloudWatch metrics where it has one. A worker alone
+ * writes its slot; anyone may read. All are totals since the service started, except Active*, which say how
+ * many there are now.
  */
 #ifndef TLSPLICE_WIRE_COUNTERS_H
 #define TLSPLICE_WIRE_COUNTERS_H
 
 #include <linux/types.h>
+
+#include "tlsplice/wire/numbers.h"
 
 #define TLSPLICE_COUNTERS(X)                                                                                 \
   X(NewFlowCount)                                                                                            \
@@ -19,7 +21,8 @@
   X(ProcessedBytes) /* both directions, payload */                                                           \
   X(ProcessedBytes_TLS)                                                                                      \
   X(ProcessedBytes_TCP)                                                                                      \
-  X(SplicedBytes) /* of ProcessedBytes: those that never visited the process */                              \
+  X(SplicedBytes)            /* of ProcessedBytes: those that never visited the process */                   \
+  X(ClientTLSHandshakeCount) /* completed */                                                                 \
   X(ClientTLSNegotiationErrorCount)                                                                          \
   X(TargetTLSNegotiationErrorCount)                                                                          \
   X(KtlsConnectionCount)             /* TLS connections, client's or target's, that moved into the kernel */ \
@@ -51,6 +54,6 @@ struct tlsplice_counters {
 #define TLSPLICE_COUNTER_FIELD(name) __u64 name;
   TLSPLICE_COUNTERS(TLSPLICE_COUNTER_FIELD)
 #undef TLSPLICE_COUNTER_FIELD
-};
+} TLSPLICE_ROW;
 
 #endif /* TLSPLICE_WIRE_COUNTERS_H */

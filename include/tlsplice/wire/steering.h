@@ -9,6 +9,8 @@
 
 #include <linux/types.h>
 
+#include "tlsplice/wire/numbers.h"
+
 /* How a listener's new connections are given to the workers. */
 enum tlsplice_steering_mode {
   TLSPLICE_STEER_LEAST_LOADED, /* the worker with the fewest flows */
@@ -31,18 +33,21 @@ struct tlsplice_worker_load {
   __u64 active;       /* flows */
   __u64 picked_seen;  /* `picked` as it was before the worker emptied its listening sockets */
   __u64 draining;     /* 1: takes nothing new */
+  __u64 process;      /* its pid */
+  __u64 accepted;     /* connections, ever: of the workers before it as well */
+  __u64 handshakes;   /* with clients, that were completed */
+  /* written by the program */
+  __u64 picked TLSPLICE_ROW; /* connections given to it, also those that never completed */
+  __u64 migrated;            /* of those: taken from another worker's closed listening socket */
   /* written by the master */
-  __u64 closed; /* 1: its listening sockets are shut, because it is stuck or comes back later */
-  __u64 unused[3];
-  /* written by the program; on a cache line of its own */
-  __u64 picked;   /* connections given to it, also those that never completed */
-  __u64 migrated; /* of those: taken from another worker's closed listening socket */
-  __u64 padding[6];
-} __attribute__((aligned(64)));
+  __u64 closed TLSPLICE_ROW; /* 1: its listening sockets are shut, because it is stuck or comes back later */
+  __u64 restarts;            /* after a worker ended without being told to */
+} TLSPLICE_ROW;
 
 /* One row a listener: what became of the SYNs and of the connections taken from a closed socket. Written by
- * the program alone. */
+ * the program alone, but for the name. */
 struct tlsplice_steering {
+  char listener[TLSPLICE_NAME_SIZE];
   __u64 least_loaded;
   __u64 cpu;
   __u64 hash;
@@ -50,7 +55,6 @@ struct tlsplice_steering {
   __u64 kernel_no_worker;   /* left to the kernel's hash: every worker was draining or silent */
   __u64 kernel_no_socket;   /* left to the kernel's hash: the chosen worker's socket had just gone */
   __u64 migrated_unsteered; /* of those two: from a closed listening socket */
-  __u64 padding;
-} __attribute__((aligned(64)));
+} TLSPLICE_ROW;
 
 #endif /* TLSPLICE_WIRE_STEERING_H */

@@ -1,0 +1,158 @@
+// SPDX-License-Identifier: BSD-2-Clause OR GPL-2.0-only
+//
+// The maps that the numbers of the service lie in, and BPF iterators (Linux 5.9, with BTF) that print them as
+// aligned tables: pinned, they are files for cat(1). A table sums over the workers, whose rows stand side by
+// side.
+#include <linux/types.h>
+
+#include <linux/bpf.h>
+
+#include <bpf/bpf_helpers.h>
+
+#include "shared_maps.h"
+#include "tlsplice/wire/counters.h"
+#include "tlsplice/wire/numbers.h"
+
+const volatile __u32 worker_count = 1;
+
+MAPPED_ARRAY(counters, tlsplice_counters);
+MAPPED_ARRAY(listeners, tlsplice_listener);
+MAPPED_ARRAY(targets, tlsplice_target);
+MAPPED_ARRAY(negotiated, tlsplice_negotiated);
+MAPPED_ARRAY(ktls, tlsplice_ktls);
+
+// As in the kernel's kernel/bpf/map_iter.c and include/linux/bpf.h.
+struct seq_file;
+struct bpf_iter_meta {
+  struct seq_file* seq;
+  __u64 session_id;
+  __u64 seq_num;
+};
+struct bpf_iter__bpf_map_elem {
+  struct bpf_iter_meta* meta;
+  struct bpf_map* map;
+  __u32* key;
+  void* value;
+};
+
+// BPF_SEQ_PRINTF, with the format in the object's constants and every argument a __u64.
+#define PRINT(seq, format, ...)                                          \
+  ({                                                                     \
+    static const char text[] = format;                                   \
+    const __u64 arguments[] = {__VA_ARGS__};                             \
+    bpf_seq_printf(seq, text, sizeof text, arguments, sizeof arguments); \
+  })
+#define HEADING(seq, format)                      \
+  ({                                              \
+    static const char text[] = format;            \
+    bpf_seq_printf(seq, text, sizeof text, 0, 0); \
+  })
+#define STRING(characters) ((__u64)(unsigned long)(characters))
+
+// The counters of a row are __u64, one after the other, from `first` on.
+#define ADD_ALL(totals, first)                                                        \
+  do {                                                                                \
+    const __u64* values = (const __u64*)(first);                                      \
+    _Pragma("unroll") for (unsigned i = 0; i < sizeof(totals) / 8; ++i)(totals)[i] += \
+        ((const volatile __u64*)values)[i];                                           \
+  } while (0)
+
+#define ONE(name) +1
+
+struct listener_sum {
+  __u32 key;
+  __u64 totals[TLSPLICE_LISTENER_COUNTERS(ONE)];
+};
+
+static long add_listener(__u32 index, void* context) {
+  struct listener_sum* sum = context;
+  __u32 key = sum->key + index;
+  const struct tlsplice_listener* row = bpf_map_lookup_elem(&listeners, &key);
+  if (row) ADD_ALL(sum->totals, &row->ActiveFlowCount);
+  return 0;
+}
+
+#define PLACE(type, name) \
+  ((__builtin_offsetof(struct type, name) - __builtin_offsetof(struct type, ActiveFlowCount)) / 8)
+#define LISTENER(name) sum.totals[PLACE(tlsplice_listener, name)]
+#define TARGET(name) sum.totals[PLACE(tlsplice_target, name)]
+
+SEC("iter/bpf_map_elem")
+int show_listeners(struct bpf_iter__bpf_map_elem* context) {
+  struct seq_file* seq = context->meta->seq;
+  const __u32* key = context->key;
+  const struct tlsplice_listener* row = context->value;
+  if (!key || !row || *key % worker_count) return 0;
+  if (*key == 0)
+    HEADING(seq,
+            "LISTENER                           ACTIVE        NEW  BYTES_FROM_CLIENT    BYTES_TO_CLIENT"
+            " TLS_ERRORS TARGET_TLS CLIENT_RST TARGET_RST    ELB_RST   REJECTED  TRUNCATED\n");
+  struct listener_sum sum = {.key = *key};
+  bpf_loop(worker_count, add_listener, &sum, 0);
+  PRINT(seq, "%-32s %8llu %10llu %18llu %18llu %10llu %10llu %10llu %10llu %10llu %10llu %10llu\n",
+        STRING(row->listener), LISTENER(ActiveFlowCount), LISTENER(NewFlowCount),
+        LISTENER(ProcessedBytes_FromClient), LISTENER(ProcessedBytes_ToClient),
+        LISTENER(ClientTLSNegotiationErrorCount), LISTENER(TargetTLSNegotiationErrorCount),
+        LISTENER(TCP_Client_Reset_Count), LISTENER(TCP_Target_Reset_Count), LISTENER(TCP_ELB_Reset_Count),
+        LISTENER(RejectedFlowCount), LISTENER(TruncatedCount));
+  return 0;
+}
+
+struct target_sum {
+  __u32 key;
+  __u64 totals[TLSPLICE_TARGET_COUNTERS(ONE)];
+};
+
+static long add_target(__u32 index, void* context) {
+  struct target_sum* sum = context;
+  __u32 key = sum->key + index;
+  const struct tlsplice_target* row = bpf_map_lookup_elem(&targets, &key);
+  if (row) ADD_ALL(sum->totals, &row->ActiveFlowCount);
+  return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int show_targets(struct bpf_iter__bpf_map_elem* context) {
+  struct seq_file* seq = context->meta->seq;
+  const __u32* key = context->key;
+  const struct tlsplice_target* row = context->value;
+  if (!key || !row || *key % worker_count) return 0;
+  if (*key == 0)
+    HEADING(seq,
+            "TARGET_GROUP                     TARGET                           ACTIVE        NEW"
+            "    BYTES_TO_TARGET  BYTES_FROM_TARGET CONN_ERRORS TLS_ERRORS TARGET_RST\n");
+  struct target_sum sum = {.key = *key};
+  bpf_loop(worker_count, add_target, &sum, 0);
+  PRINT(seq, "%-32s %-30s %8llu %10llu %18llu %18llu %11llu %10llu %10llu\n", STRING(row->target_group),
+        STRING(row->target), TARGET(ActiveFlowCount), TARGET(NewFlowCount), TARGET(ProcessedBytes_ToTarget),
+        TARGET(ProcessedBytes_FromTarget), TARGET(TargetConnectionErrorCount),
+        TARGET(TargetTLSNegotiationErrorCount), TARGET(TCP_Target_Reset_Count));
+  return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int show_workers(struct bpf_iter__bpf_map_elem* context) {
+  struct seq_file* seq = context->meta->seq;
+  const __u32* key = context->key;
+  const struct tlsplice_worker_load* row = context->value;
+  if (!key || !row) return 0;
+  if (*key == 0)
+    HEADING(seq,
+            "WORKER     PID STATE     SILENT_MS   ACTIVE   ACCEPTED HANDSHAKES     PICKED   MIGRATED"
+            "   RESTARTS\n");
+  __u64 now = bpf_ktime_get_ns();
+  __u64 silent = row->heartbeat_ns && now > row->heartbeat_ns ? (now - row->heartbeat_ns) / 1000000 : 0;
+  static const char kGone[] = "gone", kShut[] = "stuck", kDraining[] = "draining", kSilent[] = "silent",
+                    kServing[] = "serving";
+  const char* state = !row->heartbeat_ns                             ? kGone
+                      : row->closed                                  ? kShut
+                      : row->draining                                ? kDraining
+                      : silent * 1000000 > TLSPLICE_STEER_SILENCE_NS ? kSilent
+                                                                     : kServing;
+  PRINT(seq, "%6u %7llu %-9s %9llu %8llu %10llu %10llu %10llu %10llu %10llu\n", *key, row->process,
+        STRING(state), silent, row->active, row->accepted, row->handshakes, row->picked, row->migrated,
+        row->restarts);
+  return 0;
+}
+
+char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -1,0 +1,38 @@
+#include "numbers.hpp"
+
+namespace tlsplice::master {
+
+Numbers::Numbers(const observe::Shape& shape) {
+  auto maps = steering::Maps::create(
+      {.workers = shape.workers, .listeners = shape.listeners.size(), .targets = shape.targets.size()});
+  if (maps) {
+    maps_.emplace(std::move(*maps));
+  } else {
+    why_not_ = std::move(maps.error());
+  }
+}
+
+observe::Backing Numbers::backing() const {
+  if (!maps_) return {};
+  return {.counters = maps_->counters(),
+          .listeners = maps_->listeners(),
+          .targets = maps_->targets(),
+          .negotiated = maps_->negotiated(),
+          .ktls = maps_->ktls()};
+}
+
+void Numbers::pin(const std::string& directory, base::Log& log) {
+  if (!maps_) return;  // the line "steering" has said why
+  auto pins = steering::Pins::create(directory, *maps_);
+  if (!pins) return log.warning("numbers_not_pinned", {{"why", pins.error().text()}});
+  pins_.emplace(std::move(*pins));
+  log.info("numbers", {{"directory", directory}, {"tables", pins_->has_tables() ? "yes" : "no"}});
+}
+
+void Numbers::abandon() {
+  if (pins_) pins_->abandon();
+  pins_.reset();
+  maps_.reset();
+}
+
+}  // namespace tlsplice::master

@@ -1,0 +1,34 @@
+// The master's hold on the BPF maps of numbers and on their files. Without the privilege there are neither,
+// and the numbers lie in anonymous memory: everything else goes on.
+#pragma once
+
+#include <optional>
+#include <string>
+
+#include "tlsplice/base/log.hpp"
+#include "tlsplice/observe/counters.hpp"
+#include "tlsplice/steering/maps.hpp"
+
+namespace tlsplice::master {
+
+class Numbers {
+ public:
+  explicit Numbers(const observe::Shape& shape);
+
+  /// Null without the privilege; why_not() then says so.
+  const steering::Maps* maps() const { return maps_ ? &*maps_ : nullptr; }
+  const base::Error& why_not() const { return why_not_; }
+  /// For observe::CounterTable.
+  observe::Backing backing() const;
+  /// Makes the files; says where they are, or why there are none.
+  void pin(const std::string& directory, base::Log& log);
+  /// In a worker: gives all of it up. The mapped rows stay, the files are the master's.
+  void abandon();
+
+ private:
+  std::optional<steering::Maps> maps_;
+  std::optional<steering::Pins> pins_;
+  base::Error why_not_;
+};
+
+}  // namespace tlsplice::master

@@ -1,0 +1,11 @@
+// What an errno of bpf(2) means to whoever runs the service.
+#pragma once
+
+#include "tlsplice/base/result.hpp"
+
+namespace tlsplice::steering {
+
+/// "load the steering program: Operation not permitted (start as root, or ...)"
+base::Error cannot(const char* doing, int errnum);
+
+}  // namespace tlsplice::steering
