@@ -1,4 +1,5 @@
-// What an errno of bpf(2) means to whoever runs the service.
+// What an errno of bpf(2) means to whoever runs the service. Said once, when something of the room cannot be
+// had and the service goes on without it.
 #pragma once
 
 #include "tlsplice/base/result.hpp"

@@ -143,18 +143,6 @@ TEST(ConfigMistakes, Top) {
             (Lines{"t.toml:1:14: log.format: expected text in quotes, not a date or time"}));
 }
 
-TEST(ConfigMistakes, SteeringAndItsDirectory) {
-  EXPECT_EQ(top("steering = \"round-robin\""),
-            (Lines{"t.toml:1:12: steering: \"round-robin\" is unknown, expected \"least-loaded\", \"cpu\" or "
-                   "\"hash\""}));
-  for (const std::string path : {"", "/", "tlsplice", "/sys/fs/bpf/", "/sys/fs/bpf/a.b"}) {
-    EXPECT_EQ(top("bpf_directory = \"" + path + "\""),
-              (Lines{"t.toml:1:17: bpf_directory: \"" + path +
-                     "\" is no directory of bpffs, expected one such as "
-                     "\"/sys/fs/bpf/tlsplice\""}));
-  }
-}
-
 TEST(ConfigMistakes, UnknownKeys) {
   EXPECT_EQ(top("colour = 1"),
             (Lines{"t.toml:1:1: colour: unknown key, known here are workers, user, max_flows, "

@@ -12,7 +12,7 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = pathlib.Path(os.environ.get("TLSPLICE", ROOT / "build/release/tlsplice")).resolve()
 KERNELS = os.environ.get("VM_KERNELS", "6.1 6.12").split()
-SUITES = ("17_steering_test.py",)
+SUITES = ("17_steering_test.py", "20_numbers_test.py")
 CANNOT_BE_HAD = 77
 
 
@@ -25,7 +25,8 @@ class Steering(unittest.TestCase):
     def run_in(self, kernel):
         unit = f"{PROGRAM.parent}/steering_test --gtest_brief=1"
         suites = " && ".join(f"{sys.executable} -B {ROOT}/tests/e2e/{suite}" for suite in SUITES)
-        environment = {**os.environ, "TLSPLICE": str(PROGRAM), "TLSPLICE_PATIENCE": "120"}
+        environment = {**os.environ, "TLSPLICE": str(PROGRAM), "TLSPLICE_PATIENCE": "120",
+                       "TLSPLICE_FLOWS": "400"}
         command = [ROOT / "tools/vm", "--kernel", kernel, "--timeout", "600", "--", "sh", "-c",
                    f"{unit} && {suites}"]
         done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
