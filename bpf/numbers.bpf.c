@@ -155,4 +155,53 @@ int show_workers(struct bpf_iter__bpf_map_elem* context) {
   return 0;
 }
 
+// One line for each combination and worker that has met it.
+SEC("iter/bpf_map_elem")
+int show_negotiated(struct bpf_iter__bpf_map_elem* context) {
+  struct seq_file* seq = context->meta->seq;
+  const __u32* key = context->key;
+  const struct tlsplice_negotiated* row = context->value;
+  if (!key || !row) return 0;
+  if (*key == 0)
+    HEADING(seq,
+            "WORKER SIDE   PROTOCOL CIPHER                                   GROUP"
+            "                        COUNT\n");
+  if (!row->side[0]) return 0;
+  PRINT(seq, "%6llu %-6s %-8s %-40s %-24s %10llu\n", row->worker, STRING(row->side), STRING(row->protocol),
+        STRING(row->cipher), STRING(row->group), row->NegotiatedCount);
+  return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int show_ktls(struct bpf_iter__bpf_map_elem* context) {
+  struct seq_file* seq = context->meta->seq;
+  const __u32* key = context->key;
+  const struct tlsplice_ktls* row = context->value;
+  if (!key || !row) return 0;
+  if (*key == 0)
+    HEADING(seq,
+            "WORKER SIDE   DIRECTION     KERNEL        OFF NO_KERNEL_TLS   PROTOCOL     CIPHER RECORD_SIZE"
+            " PENDING_DATA  PEER_GONE OTHER\n");
+  PRINT(seq, "%6llu %-6s %-9s %10llu %10llu %13llu %10llu %10llu %11llu %12llu %10llu %5llu\n", row->worker,
+        STRING(row->side), STRING(row->direction), row->kernel, row->off, row->no_kernel_tls, row->protocol,
+        row->cipher, row->record_size, row->pending_data, row->peer_gone, row->library + row->kernel_refused);
+  return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int show_steering(struct bpf_iter__bpf_map_elem* context) {
+  struct seq_file* seq = context->meta->seq;
+  const __u32* key = context->key;
+  const struct tlsplice_steering* row = context->value;
+  if (!key || !row) return 0;
+  if (*key == 0)
+    HEADING(seq,
+            "LISTENER                         LEAST_LOADED        CPU       HASH   MIGRATED NO_WORKER"
+            " NO_SOCKET MIGRATED_UNSTEERED\n");
+  PRINT(seq, "%-32s %12llu %10llu %10llu %10llu %9llu %9llu %18llu\n", STRING(row->listener),
+        row->least_loaded, row->cpu, row->hash, row->migrated, row->kernel_no_worker, row->kernel_no_socket,
+        row->migrated_unsteered);
+  return 0;
+}
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

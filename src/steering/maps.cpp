@@ -52,10 +52,8 @@ void set_sizes(numbers_bpf& skeleton, const Sizes& sizes) {
 }
 
 void leave_out_tables(numbers_bpf& skeleton) {
-  for (bpf_program* program :
-       {skeleton.progs.show_listeners, skeleton.progs.show_targets, skeleton.progs.show_workers}) {
-    bpf_program__set_autoload(program, false);
-  }
+  bpf_program* program = nullptr;
+  bpf_object__for_each_program(program, skeleton.obj) bpf_program__set_autoload(program, false);
 }
 
 }  // namespace
@@ -110,9 +108,10 @@ int Maps::ktls() const {
 namespace {
 
 // Every file that a service makes. What else lies in the directory is somebody else's and stays.
-constexpr const char* kFiles[] = {"workers",       "steering",     "counters", "listeners",
-                                  "targets",       "negotiated",   "ktls",     "listeners_table",
-                                  "targets_table", "workers_table"};
+constexpr const char* kFiles[] = {"workers",       "steering",      "counters",       "listeners",
+                                  "targets",       "negotiated",    "ktls",           "listeners_table",
+                                  "targets_table", "workers_table", "steering_table", "negotiated_table",
+                                  "ktls_table"};
 
 Result<base::Fd> open_directory(const std::string& directory) {
   const std::string parent = std::filesystem::path(directory).parent_path();
@@ -179,7 +178,10 @@ bool Pins::pin_tables(const Maps& maps) const {
   const std::tuple<const char*, bpf_program*, int> tables[] = {
       {"listeners_table", programs.show_listeners, maps.listeners()},
       {"targets_table", programs.show_targets, maps.targets()},
-      {"workers_table", programs.show_workers, maps.workers()}};
+      {"workers_table", programs.show_workers, maps.workers()},
+      {"steering_table", programs.show_steering, maps.steering()},
+      {"negotiated_table", programs.show_negotiated, maps.negotiated()},
+      {"ktls_table", programs.show_ktls, maps.ktls()}};
   for (const auto& [name, program, map] : tables) {
     bpf_iter_link_info info{};
     info.map.map_fd = static_cast<__u32>(map);

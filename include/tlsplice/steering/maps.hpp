@@ -45,9 +45,10 @@ class Maps {
   std::unique_ptr<Loaded> loaded_;
 };
 
-/// The files of one service in a directory of its own on bpffs: every map under its name, and the tables
-/// `listeners_table`, `targets_table`, `workers_table` where the kernel has BPF iterators. Readable by root.
-/// They go with the Pins; what a service left behind that did not end in order is replaced by the next one.
+/// The files of one service in a directory of its own on bpffs: every map under its name, and all but
+/// `counters` once more as a table (`listeners_table` and so on) where the kernel has BPF iterators. Readable
+/// by root. They go with the Pins; what a service left behind that did not end in order is replaced by the
+/// next one.
 class Pins {
  public:
   /// Makes the directory if need be. Fails when there is no bpffs, or when another service lives there.
