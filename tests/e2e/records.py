@@ -1,6 +1,6 @@
 """A TLS 1.3 client that makes its own records: padded, empty, of any type, damaged, under the next key.
-The handshake and what is received are OpenSSL's (through Python's ssl); what is sent after the handshake is sealed
-here, with libcrypto, under the secret that the key log told (RFC 8446 sections 5.2, 7.1 and 7.3)."""
+The handshake and what is received are OpenSSL's (through Python's ssl); what is sent after the handshake is
+sealed here, with libcrypto, under the secret that the key log told (RFC 8446 sections 5.2, 7.1 and 7.3)."""
 
 import ctypes
 import hmac
