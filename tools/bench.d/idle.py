@@ -13,7 +13,7 @@ def run(bench, flows):
     """[{"proxy": ..., "bytes_per_flow": ...}], one for each."""
     if flows > proxies.FLOWS_MAX:
         flows = proxies.FLOWS_MAX
-        bench.say(f"idle: {flows} flows, as many as {proxies.DESCRIPTORS} descriptors (ulimit -Hn) are enough for")
+        bench.say(f"idle: {flows} flows: more do not fit into {proxies.DESCRIPTORS} descriptors (ulimit -Hn)")
     chain, key = bench.certificates["rsa"]
     rows = []
     for name in bench.proxies:
@@ -26,7 +26,7 @@ def run(bench, flows):
 
 
 def _measure(bench, proxy, flows):
-    _hold(bench, proxy, min(flows, 200))  # what the first flows alone cost
+    _hold(bench, proxy, 10)  # what the first flows alone cost
     before = proxy.memory()
     after = _hold(bench, proxy, flows)
     time.sleep(SETTLE_SECONDS)

@@ -1,5 +1,5 @@
-"""HAProxy and nginx as Debian packages them, unpacked below build/bench/ and not installed: no service starts,
-and the system stays as it is. What they need beyond what is installed is unpacked beside them."""
+"""HAProxy and nginx as Debian packages them, unpacked below build/bench/ and not installed: no service
+starts, and the system stays as it is. What they need beyond what is installed is unpacked beside them."""
 
 import pathlib
 import re
@@ -51,5 +51,6 @@ def _run(command, **options):
     done = subprocess.run(list(map(str, command)), stdin=subprocess.DEVNULL, capture_output=True, text=True,
                           check=False, **options)
     if done.returncode:
-        raise Unavailable(f"{' '.join(map(str, command[:4]))} ...: {done.stderr.strip() or done.stdout.strip()}")
+        said = done.stderr.strip() or done.stdout.strip()
+        raise Unavailable(f"{' '.join(map(str, command[:4]))} ...: {said}")
     return done.stdout

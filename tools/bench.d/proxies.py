@@ -111,7 +111,7 @@ class Tlsplice(Proxy):
 
     def prepare(self):
         service = self.service
-        listener = [f'name = "bench"', f'address = "{self.address}"', 'default_action = { forward = "app" }']
+        listener = ['name = "bench"', f'address = "{self.address}"', 'default_action = { forward = "app" }']
         if service.tls:
             listener += ['protocol = "TLS"', f'ssl_policy = "{POLICY}"',
                          f'certificate = {{ chain = "{service.chain}", key = "{service.key}" }}']

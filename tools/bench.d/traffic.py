@@ -2,7 +2,6 @@
 
 import json
 import os
-import pathlib
 import signal
 import subprocess
 
@@ -69,12 +68,7 @@ def start_client(repository, cpu, address, options, case):
                             stderr=subprocess.PIPE, text=True, preexec_fn=lambda: pinned(cpu))
 
 
-def openssl_speed(algorithm, *options):
-    """Operations (or bytes) a second of processor time, as OpenSSL's own benchmark has them."""
-    done = subprocess.run(["openssl", "speed", "-mr", "-seconds", "1", *options, *algorithm],
-                          capture_output=True, text=True, check=True)
-    return done.stdout
-
-
-def repository_of(file):
-    return pathlib.Path(file).resolve().parents[1]
+def openssl_speed(*arguments):
+    """What OpenSSL's own benchmark says, for machines: operations or bytes a second of processor time."""
+    return subprocess.run(["openssl", "speed", "-mr", "-seconds", "1", *arguments], capture_output=True,
+                          text=True, check=True).stdout

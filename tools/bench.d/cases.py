@@ -1,0 +1,132 @@
+"""What processor time a proxy needs: cases of tlsplice-load through each proxy in turn (A B C A B C ...), the
+median of the rounds, and beside it what the same work costs without a proxy's own part: OpenSSL's own
+benchmark of the cipher or the key."""
+
+import contextlib
+import dataclasses
+import re
+import statistics
+import time
+
+import proxies
+import traffic
+
+GIB = 1 << 30
+ENDING_SECONDS = 0.3  # what a proxy has still to do when the client is done
+
+
+@dataclasses.dataclass(frozen=True)
+class Case:
+    name: str
+    what: str
+    unit: str  # of processor seconds
+    arguments: tuple  # of the client, without how many
+    count_option: str
+    count: int
+    count_in_guest: int
+    per: int  # how many make the unit
+    key: str = "rsa"
+    tls: bool = True
+    target_tls: bool = False
+    passes: int = 1  # of AES-GCM over each byte
+
+
+def _bulk(name, what, direction, **more):
+    return Case(name, what, "GiB", (direction, "--connections", 4), "--bytes", GIB, 32 << 20, GIB, **more)
+
+
+def _messages(size):
+    return Case(f"messages-{size}", f"requests and answers of {size} bytes on 32 connections", "100,000",
+                ("messages", "--size", size, "--connections", 32), "--count", 100_000, 2000, 100_000,
+                passes=0)
+
+
+def _handshakes(name, key, what):
+    return Case(f"handshakes-{name}", f"new connections, {what}, one byte each way", "1,000",
+                ("handshakes", "--concurrency", 16), "--count", 2000, 60, 1000, key=key, passes=0)
+
+
+ALL = {case.name: case for case in (
+    _bulk("down", "download, TLS to plain targets", "bulk-down"),
+    _bulk("up", "upload, TLS to plain targets", "bulk-up"),
+    _bulk("tls-tls", "download, re-encrypted", "bulk-down", target_tls=True, passes=2),
+    _bulk("tcp", "download, no TLS at all", "bulk-down", tls=False, passes=0),
+    _messages(64), _messages(1024), _messages(16384),
+    _handshakes("rsa", "rsa", "RSA 2048"), _handshakes("p256", "p256", "P-256"))}
+GROUPS = {"messages": [name for name in ALL if name.startswith("messages-")],
+          "handshakes": [name for name in ALL if name.startswith("handshakes-")]}
+
+
+def run(bench, case, rounds, guest):
+    """{"proxies": {name: {...}}, "floor": ...} of one case."""
+    count = case.count_in_guest if guest else case.count
+    chain, key = bench.certificates[case.key]
+    suite = "ECDHE-RSA-AES128-GCM-SHA256" if case.key == "rsa" else "ECDHE-ECDSA-AES128-GCM-SHA256"
+    samples = {name: [] for name in bench.proxies}
+    with contextlib.ExitStack() as stack:
+        tls = (chain, key, suite) if case.target_tls else None
+        target = stack.enter_context(traffic.Target(bench.repository, bench.load_cpu, tls))
+        service = proxies.Service(target.address, case.tls, case.target_tls, chain, key, case.key == "rsa")
+        running = [stack.enter_context(proxies.ALL[name](service, bench.repository, bench.proxy_cpu))
+                   for name in bench.proxies]
+        for proxy in running:
+            _sample(bench, case, proxy, max(1, count // 20))  # warm
+        for number in range(rounds):
+            for proxy in running:
+                bench.say(f"{case.name}: round {number + 1} of {rounds}, {proxy.name}")
+                samples[proxy.name].append(_sample(bench, case, proxy, count))
+    result = {"what": case.what, "unit": f"CPU s per {case.unit}", "rounds": rounds, "count": count,
+              "floor": _floor(case), "proxies": {name: _summary(rows) for name, rows in samples.items()}}
+    medians = {name: summary["cpu_median"] for name, summary in result["proxies"].items()}
+    others = [median for name, median in medians.items() if name != "tlsplice"]
+    if "tlsplice" in medians and others:
+        result["ratio_to_better_peer"] = medians["tlsplice"] / min(others)
+    return result
+
+
+def _sample(bench, case, proxy, count):
+    before = proxy.cpu_seconds()
+    done = traffic.client(bench.repository, bench.load_cpu, proxy.address, traffic.TLS if case.tls else [],
+                          [*case.arguments, case.count_option, count])
+    time.sleep(ENDING_SECONDS)
+    cpu = proxy.cpu_seconds() - before
+    return {"cpu": cpu * case.per / count, "wall": done["seconds"], "per_second": count / done["seconds"],
+            "p50_us": done["latency_us"]["p50"], "p99_us": done["latency_us"]["p99"]}
+
+
+def _summary(rows):
+    def median(field):
+        return statistics.median(row[field] for row in rows)
+    times = [row["cpu"] for row in rows]
+    return {"cpu_median": median("cpu"), "cpu_min": min(times), "cpu_max": max(times),
+            "per_second": median("per_second"), "p50_us": median("p50_us"), "p99_us": median("p99_us"),
+            "samples": rows}
+
+
+def _floor(case):
+    """Processor seconds of the unit, for the cryptography alone; None where there is none to speak of."""
+    if case.passes:
+        said = traffic.openssl_speed("-bytes", "16384", "-evp", "aes-128-gcm")
+        return case.passes * GIB / float(re.search(r"^\+F:\d+:\S+:(\S+)$", said, re.MULTILINE)[1])
+    if case.name == "handshakes-rsa":
+        return 1000 / float(re.search(r"^\+F2:\d+:2048:([^:]+):", traffic.openssl_speed("rsa2048"),
+                                      re.MULTILINE)[1])
+    if case.name == "handshakes-p256":
+        return 1000 / float(re.search(r"^\+F4:\d+:256:([^:]+):", traffic.openssl_speed("ecdsap256"),
+                                      re.MULTILINE)[1])
+    return None
+
+
+def table(name, result):
+    """The lines of one case."""
+    yield f"{name}: {result['what']}; {result['unit']}, median of {result['rounds']}"
+    for proxy, row in result["proxies"].items():
+        rate = row["per_second"]
+        speed = f"{rate / 2**20:8.0f} MiB/s" if "GiB" in result["unit"] else f"{rate:8.0f} /s   "
+        latency = f"  p50 {row['p50_us']:.0f} us, p99 {row['p99_us']:.0f} us" if row["p50_us"] else ""
+        yield (f"  {proxy:<10}{row['cpu_median']:9.3f}  ({row['cpu_min']:.3f} - {row['cpu_max']:.3f})"
+               f"{speed}{latency}")
+    if result["floor"] is not None:
+        yield f"  {'floor':<10}{result['floor']:9.3f}  (openssl speed: the cryptography alone)"
+    if "ratio_to_better_peer" in result:
+        yield f"  tlsplice to the better of the others: {result['ratio_to_better_peer']:.2f}"
