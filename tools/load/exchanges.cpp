@@ -30,7 +30,9 @@ int messages(const ClientOptions& client, const MessagesOptions& options) {
       if (!until) until = now + in_seconds(options.seconds);
       return now < *until ? Next::kExchange : Next::kEnd;
     }
-    return left == 0 || left-- == 0 ? Next::kEnd : Next::kExchange;
+    if (left == 0) return Next::kEnd;
+    --left;
+    return Next::kExchange;
   };
   const auto talk = [&](const Crew::Opened& opened) {
     return messages_client(messages_plan(client, opened.id, options.size), ask, opened.latencies);
