@@ -1,6 +1,6 @@
 """Promised: relay = "splice", "uring-splice" and "copy" are as complete as "auto": for every pairing of TLS
 and TCP ends every byte arrives whatever the sizes, small messages and bulk in turn; ends are as truthful as
-ever; what can be spliced is, and what cannot is copied. A busy flow never starves the others of its worker."""
+ever; what can be spliced is, and what cannot is copied. A busy flow starves no other of its worker."""
 
 import hashlib
 import importlib
