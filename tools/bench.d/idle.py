@@ -14,11 +14,11 @@ def run(bench, flows):
     if flows > proxies.FLOWS_MAX:
         flows = proxies.FLOWS_MAX
         bench.say(f"idle: {flows} flows: more do not fit into {proxies.DESCRIPTORS} descriptors (ulimit -Hn)")
-    chain, key = bench.certificates["rsa"]
+    chain, key = bench.certificates["p256"]
     rows = []
     for name in bench.proxies:
         with traffic.Target(bench.repository, bench.load_cpu) as target:
-            service = proxies.Service(target.address, chain=chain, key=key)
+            service = proxies.Service(target.address, chain=chain, key=key, rsa=False)
             with proxies.ALL[name](service, bench.repository, bench.proxy_cpu) as proxy:
                 bench.say(f"idle: {flows} flows through {name}")
                 rows.append({"proxy": name, "flows": flows, **_measure(bench, proxy, flows)})

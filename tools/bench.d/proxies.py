@@ -18,6 +18,7 @@ import time
 import peers
 
 START_SECONDS = 60
+IDLE_SECONDS = 6000  # as long as 10,000 flows in a guest may take to come up
 POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
 SUITES = ("TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256")
 CIPHERS = ("ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES128-SHA256:"
@@ -111,7 +112,8 @@ class Tlsplice(Proxy):
 
     def prepare(self):
         service = self.service
-        listener = ['name = "bench"', f'address = "{self.address}"', 'default_action = { forward = "app" }']
+        listener = ['name = "bench"', f'address = "{self.address}"', 'default_action = { forward = "app" }',
+                    f'tcp = {{ idle_timeout = "{IDLE_SECONDS}s" }}']
         if service.tls:
             listener += ['protocol = "TLS"', f'ssl_policy = "{POLICY}"',
                          f'certificate = {{ chain = "{service.chain}", key = "{service.key}" }}']
@@ -156,8 +158,8 @@ defaults
     mode tcp
     option splice-auto
     timeout connect 10s
-    timeout client 350s
-    timeout server 350s
+    timeout client {IDLE_SECONDS}s
+    timeout server {IDLE_SECONDS}s
 listen bench
     bind {self.address} {bind} backlog 4096
     server target {service.target} {server}
@@ -194,7 +196,7 @@ stream {{
         listen {self.address} {"ssl" if service.tls else ""} backlog=4096;
         proxy_pass {service.target};
         proxy_half_close on;
-        proxy_timeout 350s;
+        proxy_timeout {IDLE_SECONDS}s;
         proxy_connect_timeout 10s;
 {directives}    }}
 }}
