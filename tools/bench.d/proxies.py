@@ -66,7 +66,7 @@ class Proxy:
         return self
 
     def __exit__(self, *_):
-        self.process.send_signal(signal.SIGINT if self.name == "tlsplice" else signal.SIGTERM)
+        self.process.send_signal(signal.SIGINT if isinstance(self, Tlsplice) else signal.SIGTERM)
         try:
             self.process.wait(10)
         except subprocess.TimeoutExpired:
@@ -109,11 +109,12 @@ class Proxy:
 
 class Tlsplice(Proxy):
     name = "tlsplice"
+    relay = "auto"
 
     def prepare(self):
         service = self.service
         listener = ['name = "bench"', f'address = "{self.address}"', 'default_action = { forward = "app" }',
-                    f'tcp = {{ idle_timeout = "{IDLE_SECONDS}s" }}']
+                    f'tcp = {{ idle_timeout = "{IDLE_SECONDS}s" }}', f'relay = "{self.relay}"']
         if service.tls:
             listener += ['protocol = "TLS"', f'ssl_policy = "{POLICY}"',
                          f'certificate = {{ chain = "{service.chain}", key = "{service.key}" }}']
@@ -126,6 +127,18 @@ class Tlsplice(Proxy):
         (self.path / "tlsplice.toml").write_text(text)
         program = os.environ.get("TLSPLICE", self.repository / "build/release/tlsplice")
         return [program, "run", "-c", self.path / "tlsplice.toml"]
+
+
+class TlspliceSplice(Tlsplice):
+    name, relay = "tlsplice-splice", "splice"
+
+
+class TlspliceUringSplice(Tlsplice):
+    name, relay = "tlsplice-uring-splice", "uring-splice"
+
+
+class TlspliceCopy(Tlsplice):
+    name, relay = "tlsplice-copy", "copy"
 
 
 class Peer(Proxy):
@@ -204,7 +217,9 @@ stream {{
         return [self.root / "usr/sbin/nginx", "-p", self.path, "-e", "stderr", "-c", self.path / "nginx.conf"]
 
 
-ALL = {proxy.name: proxy for proxy in (Tlsplice, Haproxy, Nginx)}
+PEERS = ("haproxy", "nginx")
+ALL = {proxy.name: proxy for proxy in (Tlsplice, Haproxy, Nginx, TlspliceSplice, TlspliceUringSplice,
+                                       TlspliceCopy)}
 
 
 def free_port():
