@@ -112,6 +112,7 @@ class Soak(unittest.TestCase):
                            lambda: at_rest(before[pid], descriptors(pid)))
                 heights[pid].append(memory(pid))
         self.assertEqual(proxy.workers(), workers)
+        self.assertGreater(min(self.totals.values()), 0, self.totals)  # every way to end was gone
         for pid, marks in heights.items():
             growth = [later - earlier for earlier, later in zip(marks, marks[1:])]
             print(f"worker {pid}: {marks[0] / MIB:.1f} MiB, then KiB {[grown // 1024 for grown in growth]}",

@@ -37,7 +37,7 @@ def _measure(bench, proxy, flows):
 def _hold(bench, proxy, flows):
     """The memory while that many flows rest."""
     client = traffic.start_client(bench.repository, bench.load_cpu, proxy.address, traffic.TLS,
-                                  ["idle", "--flows", flows])
+                                  ["idle", "--flows", flows, "--concurrency", 16])
     line = client.stdout.readline()
     if line.split() != ["up", str(flows)]:
         raise RuntimeError(f"the flows did not come up through {proxy.name}: {line}{client.communicate()[1]}")

@@ -19,6 +19,7 @@ import peers
 
 START_SECONDS = 60
 IDLE_SECONDS = 6000  # as long as 10,000 flows in a guest may take to come up
+PATIENCE_SECONDS = 300  # for a handshake there
 POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
 SUITES = ("TLS_AES_128_GCM_SHA256:TLS_AES_256_GCM_SHA384:TLS_CHACHA20_POLY1305_SHA256")
 CIPHERS = ("ECDHE-ECDSA-AES128-GCM-SHA256:ECDHE-RSA-AES128-GCM-SHA256:ECDHE-ECDSA-AES128-SHA256:"
@@ -114,6 +115,7 @@ class Tlsplice(Proxy):
     def prepare(self):
         service = self.service
         listener = ['name = "bench"', f'address = "{self.address}"', 'default_action = { forward = "app" }',
+                    f'handshake_timeout = "{PATIENCE_SECONDS}s"' if service.tls else "",
                     f'tcp = {{ idle_timeout = "{IDLE_SECONDS}s" }}', f'relay = "{self.relay}"']
         if service.tls:
             listener += ['protocol = "TLS"', f'ssl_policy = "{POLICY}"',
@@ -122,7 +124,7 @@ class Tlsplice(Proxy):
         else:
             listener += ['protocol = "TCP"']
         group = ['name = "app"', f'protocol = "{"TLS" if service.target_tls else "TCP"}"',
-                 f'targets = ["{service.target}"]']
+                 f'targets = ["{service.target}"]', f'connect_timeout = "{PATIENCE_SECONDS}s"']
         text = "\n".join(["workers = 1", "[[target_group]]", *group, "[[listener]]", *listener, ""])
         (self.path / "tlsplice.toml").write_text(text)
         program = os.environ.get("TLSPLICE", self.repository / "build/release/tlsplice")
@@ -170,7 +172,7 @@ global
 defaults
     mode tcp
     option splice-auto
-    timeout connect 10s
+    timeout connect {PATIENCE_SECONDS}s
     timeout client {IDLE_SECONDS}s
     timeout server {IDLE_SECONDS}s
 listen bench
@@ -189,7 +191,7 @@ class Nginx(Peer):
             ssl += [f"ssl_certificate {service.chain}", f"ssl_certificate_key {service.key}",
                     "ssl_protocols TLSv1.2 TLSv1.3", f"ssl_ciphers {CIPHERS}",
                     f"ssl_conf_command Ciphersuites {SUITES}", "ssl_prefer_server_ciphers on",
-                    "ssl_session_cache off", "ssl_session_tickets off"]
+                    "ssl_session_cache off", f"ssl_handshake_timeout {PATIENCE_SECONDS}s", "ssl_session_tickets off"]
         if service.target_tls:
             ssl += ["proxy_ssl on", "proxy_ssl_session_reuse off"]
         directives = "".join(f"        {directive};\n" for directive in ssl)
@@ -210,7 +212,7 @@ stream {{
         proxy_pass {service.target};
         proxy_half_close on;
         proxy_timeout {IDLE_SECONDS}s;
-        proxy_connect_timeout 10s;
+        proxy_connect_timeout {PATIENCE_SECONDS}s;
 {directives}    }}
 }}
 """)
