@@ -191,7 +191,8 @@ class Nginx(Peer):
             ssl += [f"ssl_certificate {service.chain}", f"ssl_certificate_key {service.key}",
                     "ssl_protocols TLSv1.2 TLSv1.3", f"ssl_ciphers {CIPHERS}",
                     f"ssl_conf_command Ciphersuites {SUITES}", "ssl_prefer_server_ciphers on",
-                    "ssl_session_cache off", f"ssl_handshake_timeout {PATIENCE_SECONDS}s", "ssl_session_tickets off"]
+                    "ssl_session_cache off", "ssl_session_tickets off",
+                    f"ssl_handshake_timeout {PATIENCE_SECONDS}s"]
         if service.target_tls:
             ssl += ["proxy_ssl on", "proxy_ssl_session_reuse off"]
         directives = "".join(f"        {directive};\n" for directive in ssl)
