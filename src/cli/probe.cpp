@@ -83,7 +83,8 @@ void add_io_uring(Facts& facts, const uring::Support& support) {
       {"async_cancel", support.async_cancel}, {"timeout", support.timeout},
       {"wait_timeout", support.wait_timeout}, {"skip_success", support.skip_success}};
   for (const auto& [name, yes] : required) facts.push_back(yes_no({"io_uring", name}, yes, needed, none));
-  facts.push_back(yes_no({"io_uring", "splice"}, support.splice, "Nothing: bytes move by splice(2).", none));
+  facts.push_back(yes_no({"io_uring", "splice"}, support.splice,
+                         "relay = \"uring-splice\" does not work; the other modes need it not.", none));
   const char* const slower =
       "Completions interrupt the worker: more CPU for the same bytes. Linux 6.1 has it.";
   facts.push_back(yes_no({"io_uring", "single_issuer"}, support.single_issuer, slower, none));
@@ -119,10 +120,11 @@ void add_kernel_tls(Facts& facts, const ktls::Support& support) {
   facts.push_back(yes_no({"kernel_tls", "rekey", "send"}, support.rekeys[0], rekey, none));
   facts.push_back(yes_no({"kernel_tls", "rekey", "receive"}, support.rekeys[1], rekey, none));
   facts.push_back(yes_no({"kernel_tls", "splice", "data"}, support.splices,
-                         "Nothing: decrypted bytes are read, not spliced.", none));
-  facts.push_back(yes_no({"kernel_tls", "splice", "keeps_other_records"}, support.keeps_records,
-                         "Splicing out of kernel TLS could lose alerts and KeyUpdates; it is not done.",
+                         "relay = \"splice\" fails where a kernel TLS connection is read; \"auto\" reads it.",
                          none));
+  facts.push_back(
+      yes_no({"kernel_tls", "splice", "keeps_other_records"}, support.keeps_records,
+             "relay = \"splice\" may lose alerts and KeyUpdates of kernel TLS; \"auto\" reads them.", none));
   facts.push_back(
       yes_no({"kernel_tls", "takes_no_padding"}, support.takes_no_padding,
              "TLS 1.3 data is decrypted into a buffer of the kernel and copied. Linux 6.0 need not.", none));

@@ -112,14 +112,16 @@ class Targets(InKernel, unittest.TestCase):
     def setUp(self):
         self.port = reserve_port()
 
-    def flow_to(self, target, talk, cipher):
-        """One client flow to a TLS target; `talk(client)` is the client's part."""
+    def flow_to(self, target, talk, cipher, proxys_port=None):
+        """One client flow to a TLS target; `talk(client)` is the client's part. A target on a port that the
+        kernel chose is not the only one with that number: proxys_port() tells the port of the other end."""
         listener = tls_listener(self.port, certificates().leaf(), ssl_policy=POLICY)
         target_port = target.address.rpartition(":")[2]
         with Proxy(service([listener], [group(target, protocol="TLS")])) as proxy:
             with tls_client(self.port, client_context(ssl.TLSVersion.TLSv1_3)) as client:
                 talk(client)
-                self.expect_kernel(kernel_word(f"dport = :{target_port}"), "1.2", cipher)
+                from_port = f" and sport = :{proxys_port()}" if proxys_port else ""
+                self.expect_kernel(kernel_word(f"dport = :{target_port}{from_port}"), "1.2", cipher)
                 with contextlib.suppress(OSError):
                     client.unwrap()
                 address = client.getsockname()
@@ -163,8 +165,13 @@ class Targets(InKernel, unittest.TestCase):
     def test_python(self):
         for cipher in ("AES-128-GCM", "AES-256-GCM"):
             context = server_context(certificates().leaf(), ssl.TLSVersion.TLSv1_2, suite("1.2", cipher))
-            with self.subTest(cipher), Target(serve_echo, context) as target:
-                self.flow_to(target, self.echo, cipher)
+            peers = []
+
+            def serve(connection, peers=peers):
+                peers.append(connection.getpeername()[1])
+                return serve_echo(connection)
+            with self.subTest(cipher), Target(serve, context) as target:
+                self.flow_to(target, self.echo, cipher, lambda peers=peers: peers[-1])
 
     def test_one_of_tls_1_3_alone_is_refused(self):
         listener = tls_listener(self.port, certificates().leaf(), ssl_policy=POLICY)

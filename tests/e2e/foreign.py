@@ -87,6 +87,12 @@ def exchange(command, upload, expected):
         return got
 
 
+def whole(file):
+    """All that a program has written so far. Not by seeking: it shares the position with us, and would write
+    on wherever we left it."""
+    return os.pread(file.fileno(), os.fstat(file.fileno()).st_size, 0).decode(errors="replace")
+
+
 class Conversation:
     """A program that is talked to line by line; stdout and stderr are one."""
 
@@ -109,8 +115,7 @@ class Conversation:
         self._output.close()
 
     def output(self):
-        self._output.seek(0)
-        return self._output.read().decode(errors="replace")
+        return whole(self._output)
 
     def say(self, line):
         with contextlib.suppress(BrokenPipeError):
@@ -151,8 +156,7 @@ class ForeignServer:
         self.process.stdin.flush()
 
     def errors(self):
-        self._errors.seek(0)
-        return self._errors.read().decode(errors="replace")
+        return whole(self._errors)
 
     def _listens(self):
         """Without connecting: s_server would take that for its only client."""

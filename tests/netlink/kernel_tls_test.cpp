@@ -23,7 +23,9 @@ class KernelTlsSockets : public testing::Test {
 
   /// The kernel's word on our end.
   TcpSocket told() {
-    const auto sockets = tcp_sockets({.local_port = net::local_address(pair_.a.get()).port()});
+    const int socket = pair_.a.get();
+    const auto sockets = tcp_sockets(
+        {.local_port = net::local_address(socket).port(), .peer_port = net::peer_address(socket).port()});
     EXPECT_TRUE(sockets.has_value()) << sockets.error().text();
     EXPECT_EQ(sockets->size(), 1U);
     return sockets->empty() ? TcpSocket{} : sockets->front();
