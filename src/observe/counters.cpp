@@ -49,13 +49,13 @@ void Counters::add(const Negotiated& negotiated) {
            holds(row->group, negotiated.group) && holds(row->protocol, negotiated.protocol))) {
     ++row;
   }
-  if (row == last) {
-    for (char* name : {row->side, row->protocol, row->cipher, row->group}) std::strcpy(name, "other");
-  } else if (row->side[0] == '\0') {
-    enter(row->protocol, negotiated.protocol);
-    enter(row->cipher, negotiated.cipher);
-    enter(row->group, negotiated.group);
-    enter(row->side, negotiated.side);
+  if (row->side[0] == '\0') {
+    static constexpr Negotiated kOther{"other", "other", "other", "other"};
+    const Negotiated& names = row == last ? kOther : negotiated;
+    enter(row->protocol, names.protocol);
+    enter(row->cipher, names.cipher);
+    enter(row->group, names.group);
+    enter(row->side, names.side);
   }
   base::shared_add(row->NegotiatedCount);
 }

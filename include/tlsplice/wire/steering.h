@@ -11,7 +11,8 @@
 
 #include "tlsplice/wire/numbers.h"
 
-/* How a listener's new connections are given to the workers. */
+/* How a listener's new connections are given to the workers. C's enums are int. */
+/* NOLINTNEXTLINE(performance-enum-size) */
 enum tlsplice_steering_mode {
   TLSPLICE_STEER_LEAST_LOADED, /* the worker with the fewest flows */
   TLSPLICE_STEER_CPU,          /* the worker of the CPU that received the connection */
