@@ -15,7 +15,7 @@ import harness
 from harness import (Proxy, group, needs_root, reserve_port, scaled, service, tcp_listener, wait_until)
 from peers import Target, receive_exactly, tcp_client
 
-QUEUED = scaled(1000, 200)  # at the worker that goes
+QUEUED = int(os.environ.get("TLSPLICE_QUEUED", scaled(1000, 200)))  # at the worker that goes
 BURST = scaled(400, 100)
 STUCK_WITHIN = 30  # seconds; 3 on a machine that is not starved
 

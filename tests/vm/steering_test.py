@@ -26,11 +26,11 @@ class Steering(unittest.TestCase):
         unit = f"{PROGRAM.parent}/steering_test --gtest_brief=1"
         suites = " && ".join(f"{sys.executable} -B {ROOT}/tests/e2e/{suite}" for suite in SUITES)
         environment = {**os.environ, "TLSPLICE": str(PROGRAM), "TLSPLICE_PATIENCE": "120",
-                       "TLSPLICE_FLOWS": "400"}
-        command = [ROOT / "tools/vm", "--kernel", kernel, "--timeout", "600", "--", "sh", "-c",
+                       "TLSPLICE_FLOWS": "400", "TLSPLICE_QUEUED": "400"}
+        command = [ROOT / "tools/vm", "--kernel", kernel, "--timeout", "1000", "--", "sh", "-c",
                    f"{unit} && {suites}"]
         done = subprocess.run(command, env=environment, stdin=subprocess.DEVNULL, capture_output=True,
-                              text=True, timeout=900)
+                              text=True, timeout=1100)
         if done.returncode == CANNOT_BE_HAD:
             self.skipTest(done.stderr)
         self.assertEqual(done.returncode, 0, done.stdout[-8000:] + done.stderr[-2000:])
