@@ -14,8 +14,11 @@
 namespace tlsplice::uring {
 namespace {
 
-constexpr std::size_t kClassBytes = 64;
-constexpr std::size_t kClasses = 32;  // frames up to 2 KiB; larger ones are rare and go to operator new
+// A flow at rest is a dozen frames, so what rounding adds to each counts: the classes are the sizes that
+// malloc of glibc has anyway, multiples of 16 less its header of 8.
+constexpr std::size_t kClassBytes = 16;
+constexpr std::size_t kHeaderBytes = 8;
+constexpr std::size_t kClasses = 128;  // frames up to 2 KiB; larger ones are rare and go to operator new
 
 struct FreeFrame {
   FreeFrame* next;
@@ -39,7 +42,7 @@ struct FramePool {
 thread_local FramePool pool;
 
 [[maybe_unused]] std::size_t class_of(std::size_t size) {
-  return (size + kClassBytes - 1) / kClassBytes - 1;
+  return (size + kHeaderBytes + kClassBytes - 1) / kClassBytes - 1;
 }
 
 /// Runs a task and destroys its own frame at the end; the only coroutine that nobody awaits.
@@ -68,7 +71,7 @@ void* allocate_frame(std::size_t size) {
       pool.free[index] = reused->next;
       frame = reused;
     } else {
-      frame = ::operator new((index + 1) * kClassBytes);
+      frame = ::operator new((index + 1) * kClassBytes - kHeaderBytes);
     }
   }
 #endif
