@@ -29,7 +29,9 @@ class Flow {
         up_{Side::kClient, Direction(client, target, pools, limits.mode, limits.thresholds)},
         down_{Side::kTarget, Direction(target, client, pools, limits.mode, limits.thresholds)} {}
 
-  uring::Task<Outcome> run();
+  uring::Task<void> pump_up() { return pump(up_, down_); }
+  uring::Task<void> pump_down() { return pump(down_, up_); }
+  Outcome outcome() const;
 
  private:
   struct Way {
@@ -46,7 +48,6 @@ class Flow {
   void note(Finish how, Side by);
   void finish(Finish how, Side by);
   void fail(IoStatus status, Side by);
-  Outcome outcome() const;
 
   uring::Ring& ring_;
   uring::Stop stop_;
@@ -61,14 +62,6 @@ class Flow {
 
 Side other(Side side) {
   return side == Side::kClient ? Side::kTarget : Side::kClient;
-}
-
-uring::Task<Outcome> Flow::run() {
-  uring::Gate gate(ring_);
-  uring::spawn(gate, pump(down_, up_));
-  co_await pump(up_, down_);
-  co_await gate.empty();
-  co_return outcome();
 }
 
 uring::Task<void> Flow::pump(Way& way, Way& opposite) {
@@ -204,7 +197,11 @@ Outcome Flow::outcome() const {
 uring::Task<Outcome> run(uring::Ring& ring, uring::Stop& stop, net::Stream& client, net::Stream& target,
                          Pools& pools, Limits limits) {
   Flow flow(ring, stop, client, target, pools, limits);
-  co_return co_await flow.run();
+  uring::Gate gate(ring);
+  uring::spawn(gate, flow.pump_down());
+  co_await flow.pump_up();
+  co_await gate.empty();
+  co_return flow.outcome();
 }
 
 }  // namespace tlsplice::relay

@@ -1,6 +1,7 @@
 // The life of one connection, top to bottom: handshake, choose a target, connect, relay, record. Every early
-// co_return names its end; run() writes the record exactly once. Rooms return facts; only this file puts them
-// into the record.
+// co_return of serve() names its end; run(), at the bottom, writes the record exactly once. Rooms return
+// facts; only this file puts them into the record. A coroutine fewer is memory that a resting flow does not
+// hold.
 #include "tlsplice/session/session.hpp"
 
 #include <cerrno>
@@ -22,13 +23,13 @@ using StreamPointer = std::unique_ptr<net::Stream>;
 
 class Session {
  public:
-  Session(Surroundings& here, const Service& service, net::Address peer)
-      : here_(here), service_(service), peer_(peer) {}
+  Session(Surroundings& here, const Service& service, net::Address peer);
 
-  Task<End> run(base::Fd socket);
+  Task<End> serve(base::Fd socket);
+  /// Once, when serve() is done.
+  void record(End end);
 
  private:
-  Task<End> serve(base::Fd socket);
   Task<std::expected<StreamPointer, End>> meet_client(base::Fd socket);
   Task<std::expected<StreamPointer, End>> meet_target(std::uint64_t hash);
   Task<std::expected<base::Fd, End>> connect_target(std::uint64_t hash);
@@ -46,17 +47,20 @@ End exhausted(const base::Error& error) {
   return descriptors ? End::kOutOfDescriptors : End::kOutOfMemory;
 }
 
-Task<End> Session::run(base::Fd socket) {
+Session::Session(Surroundings& here, const Service& service, net::Address peer)
+    : here_(here), service_(service), peer_(peer) {
   record_.listener = service_.name;
   record_.listener_row = service_.row;
   record_.tls = service_.protocol == Protocol::kTls;
   record_.client = peer_.text();
   record_.started = here_.ring.now();
   observe::count_start(here_.counters, record_);
-  record_.end = co_await serve(std::move(socket));
+}
+
+void Session::record(End end) {
+  record_.end = end;
   observe::count_end(here_.counters, record_);
   observe::write(here_.log, record_, here_.ring.now());
-  co_return record_.end;
 }
 
 Task<End> Session::serve(base::Fd socket) {
@@ -212,7 +216,9 @@ End Session::learn(const relay::Outcome& outcome, const net::Notes& of_client, c
 
 Task<End> run(Surroundings& here, const Service& service, base::Fd client, net::Address peer) {
   Session session(here, service, peer);
-  co_return co_await session.run(std::move(client));
+  const End end = co_await session.serve(std::move(client));
+  session.record(end);
+  co_return end;
 }
 
 }  // namespace tlsplice::session
