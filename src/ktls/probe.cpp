@@ -1,15 +1,16 @@
 // What this kernel does with TLS, found out by doing it: on connected pairs over loopback, with keys of
 // zeroes, each question on a pair of its own. Nothing is left behind.
 #include <fcntl.h>
-#include <linux/tls.h>
 #include <poll.h>
 #include <sys/socket.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <array>
 #include <cerrno>
-#include <cstring>
 #include <utility>
 
+#include "records.hpp"
 #include "tlsplice/ktls/kernel.hpp"
 #include "tlsplice/net/socket.hpp"
 
@@ -18,8 +19,7 @@ namespace {
 
 constexpr int kPatienceMs = 1000;    // for what happens at once on loopback, on a machine that is busy
 constexpr int kNothingComesMs = 20;  // after which nothing comes any more
-constexpr std::uint8_t kAlertRecord = 21;
-constexpr char kCloseNotify[] = {1, 0};
+constexpr std::array kCloseNotify{std::byte{1}, std::byte{0}};
 
 using Pair = std::pair<base::Fd, base::Fd>;
 
@@ -73,35 +73,11 @@ bool wakes_for_half_a_record() {
   return readable(pair->second.get(), kNothingComesMs);
 }
 
-bool send_alert(int socket) {
-  iovec part{.iov_base = const_cast<char*>(kCloseNotify), .iov_len = sizeof kCloseNotify};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof kAlertRecord)] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_TLS;
-  header->cmsg_type = TLS_SET_RECORD_TYPE;
-  header->cmsg_len = CMSG_LEN(sizeof kAlertRecord);
-  std::memcpy(CMSG_DATA(header), &kAlertRecord, sizeof kAlertRecord);
-  return ::sendmsg(socket, &message, MSG_NOSIGNAL) == sizeof kCloseNotify;
-}
-
 bool receives_alert(int socket) {
-  char body[16] = {};
-  iovec part{.iov_base = body, .iov_len = sizeof body};
-  alignas(cmsghdr) char control[CMSG_SPACE(sizeof kAlertRecord)] = {};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control;
-  message.msg_controllen = sizeof control;
-  if (::recvmsg(socket, &message, MSG_DONTWAIT) != sizeof kCloseNotify) return false;
-  const cmsghdr* header = CMSG_FIRSTHDR(&message);
-  return header != nullptr && header->cmsg_type == TLS_GET_RECORD_TYPE &&
-         *CMSG_DATA(header) == kAlertRecord && std::memcmp(body, kCloseNotify, sizeof kCloseNotify) == 0;
+  std::array<std::byte, 16> body{};
+  const Received received = receive_record(socket, body);
+  return received.bytes == std::ssize(kCloseNotify) && received.type == kAlertRecord &&
+         std::ranges::equal(kCloseNotify, std::span(body).first(kCloseNotify.size()));
 }
 
 void try_splice(Support& support) {
@@ -119,7 +95,7 @@ void try_splice(Support& support) {
   };
   if (::send(pair->first.get(), "data", 4, MSG_NOSIGNAL) != 4) return;
   support.splices = splice() == 4;
-  if (!support.splices || !send_alert(pair->first.get())) return;
+  if (!support.splices || !send_record(pair->first.get(), kAlertRecord, kCloseNotify)) return;
   support.keeps_records = splice() == -EINVAL && receives_alert(pair->second.get());
 }
 

@@ -1,13 +1,13 @@
 #include "tlsplice/ktls/stream.hpp"
 
-#include <linux/tls.h>
 #include <poll.h>
 #include <sys/socket.h>
 
 #include <array>
 #include <cerrno>
-#include <cstring>
 #include <utility>
+
+#include "records.hpp"
 
 namespace tlsplice::ktls {
 namespace {
@@ -15,10 +15,7 @@ namespace {
 using net::Io;
 using net::IoStatus;
 
-// Record and message types, alerts: RFC 8446 appendix B.
-constexpr std::uint8_t kAlertRecord = 21;
-constexpr std::uint8_t kHandshakeRecord = 22;
-constexpr std::uint8_t kDataRecord = 23;
+// Message types and alerts: RFC 8446 appendix B.
 constexpr std::byte kHelloRequest{0};
 constexpr std::byte kClientHello{1};
 constexpr std::byte kNewSessionTicket{4};
@@ -43,29 +40,6 @@ constexpr std::uint32_t kRenegotiationsMax = 4;
 constexpr std::size_t kFewestBytesARecord = 256;
 // Control records read in one call before the flows have a turn again.
 constexpr int kControlRecordsPerRead = 8;
-
-struct Received {
-  ssize_t bytes;  // as of recvmsg(2)
-  int error;
-  std::uint8_t type;
-};
-
-Received receive(int socket, std::span<std::byte> into) {
-  iovec part{.iov_base = into.data(), .iov_len = into.size()};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof(std::uint8_t))> control{};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  const ssize_t n = ::recvmsg(socket, &message, 0);
-  Received received{n, n < 0 ? errno : 0, kDataRecord};
-  const cmsghdr* header = n > 0 ? CMSG_FIRSTHDR(&message) : nullptr;
-  if (header != nullptr && header->cmsg_level == SOL_TLS && header->cmsg_type == TLS_GET_RECORD_TYPE) {
-    std::memcpy(&received.type, CMSG_DATA(header), sizeof received.type);
-  }
-  return received;
-}
 
 bool peer_ended(int socket) {
   pollfd state{.fd = socket, .events = POLLRDHUP, .revents = 0};
@@ -130,7 +104,8 @@ KtlsStream::KtlsStream(base::Fd socket, const TrafficKeys& keys, const Support& 
       records_at_most_(keys.send.sequence),
       version_(keys.version),
       cipher_(keys.cipher),
-      wakes_early_(support.wakes_early) {
+      wakes_early_(support.wakes_early),
+      splices_(support.splices && support.keeps_records) {
   if (support.rekey && version_ == Version::kTls13 && keys.advance != nullptr) {
     rekeying_ = std::make_unique<Rekeying>(Rekeying{keys});
   }
@@ -141,7 +116,7 @@ Io KtlsStream::read(std::span<std::byte> into) {
   const bool splice_refused = std::exchange(splice_refused_, false);
   bool nothing_before = false;
   for (int i = 0; i < kControlRecordsPerRead; ++i) {
-    const Received received = receive(fd(), into);
+    const Received received = receive_record(fd(), into);
     if (received.bytes < 0) {
       // A header that is not TLS is told once, and the splice was told (FINDINGS 3): nothing else would ever
       // come.
@@ -193,7 +168,7 @@ std::optional<Io> KtlsStream::obey_handshake(std::span<const std::byte> body) {
   const bool asks = version_ == Version::kTls12 && (body[0] == kClientHello || body[0] == kHelloRequest);
   if (asks && ++renegotiations_ <= kRenegotiationsMax) {
     const std::array refusal{kWarning, kNoRenegotiation};
-    if (send_record(kAlertRecord, refusal)) return std::nullopt;
+    if (send_record(fd(), kAlertRecord, refusal)) return std::nullopt;
   }
   return broken(Trouble::kUnexpectedRecord, kUnexpectedMessage);
 }
@@ -229,7 +204,7 @@ bool KtlsStream::send_key_update() {
   static constexpr std::array<std::byte, 5> kNotRequested{kKeyUpdate, std::byte{0}, std::byte{0},
                                                           std::byte{1}, std::byte{0}};
   TrafficKeys& keys = rekeying_->keys;
-  if (!send_record(kHandshakeRecord, kNotRequested)) return false;
+  if (!send_record(fd(), kHandshakeRecord, kNotRequested)) return false;
   ++key_updates_sent_;
   records_at_most_ = 0;
   errno = EKEYREJECTED;
@@ -266,7 +241,7 @@ Io KtlsStream::broken(Trouble why, std::uint8_t alert) {
   trouble_ = why;
   if (alert != 0) {
     const std::array body{kFatal, std::byte{alert}};
-    (void)send_record(kAlertRecord, body);  // a peer that does not read it must do without
+    (void)send_record(fd(), kAlertRecord, body);  // a peer that does not read it must do without
   }
   return {IoStatus::kBroken, 0};
 }
@@ -301,28 +276,11 @@ net::Notes KtlsStream::notes() const {
 Io KtlsStream::end_write() {
   if (!close_notify_sent_) {
     const std::array body{kWarning, kCloseNotify};
-    if (!send_record(kAlertRecord, body)) return {net::status_of(errno, IoStatus::kWantWrite), 0};
+    if (!send_record(fd(), kAlertRecord, body)) return {net::status_of(errno, IoStatus::kWantWrite), 0};
     close_notify_sent_ = true;
   }
   if (::shutdown(fd(), SHUT_WR) != 0) return {net::status_of(errno, IoStatus::kWantWrite), 0};
   return {IoStatus::kDone, 0};
-}
-
-/// False with errno when the kernel did not take it. Also closes a record left open by the sender (trap 33).
-bool KtlsStream::send_record(std::uint8_t type, std::span<const std::byte> body) {
-  iovec part{.iov_base = const_cast<std::byte*>(body.data()), .iov_len = body.size()};
-  alignas(cmsghdr) std::array<char, CMSG_SPACE(sizeof type)> control{};
-  msghdr message{};
-  message.msg_iov = &part;
-  message.msg_iovlen = 1;
-  message.msg_control = control.data();
-  message.msg_controllen = control.size();
-  cmsghdr* header = CMSG_FIRSTHDR(&message);
-  header->cmsg_level = SOL_TLS;
-  header->cmsg_type = TLS_SET_RECORD_TYPE;
-  header->cmsg_len = CMSG_LEN(sizeof type);
-  std::memcpy(CMSG_DATA(header), &type, sizeof type);
-  return ::sendmsg(fd(), &message, MSG_NOSIGNAL) == static_cast<ssize_t>(body.size());
 }
 
 }  // namespace tlsplice::ktls

@@ -200,7 +200,7 @@ TEST_P(Streams, AnswerAKeyUpdateAsTheKernelAllows) {
   write(*a_, "under the new key");
   EXPECT_EQ(read(*b_, text_).status, IoStatus::kDone);
   EXPECT_EQ(text_, "under the new key");
-  EXPECT_EQ(b_->key_updates(), 1U);
+  EXPECT_EQ(b_->notes().key_updates_received, 1U);
   write(*b_, "so is this");
   EXPECT_EQ(read(*a_, text_).status, IoStatus::kDone);
   EXPECT_EQ(text_, "so is this");

@@ -39,7 +39,6 @@ class KtlsStream final : public net::Stream {
              std::uint64_t records_per_key = kRecordsPerKeyMax);
 
   Trouble trouble() const { return trouble_; }
-  std::uint32_t key_updates() const { return key_updates_received_; }
 
   int fd() const override { return socket_.get(); }
   net::Io read(std::span<std::byte> into) override;
@@ -48,7 +47,9 @@ class KtlsStream final : public net::Stream {
   bool drained() const override { return drained_; }
   /// Reading without padding decrypts straight into the reader's buffer, which beats splicing fresh pages
   /// (FINDINGS 10).
-  net::Splicing splices_out() const override { return net::Splicing::kPossible; }
+  net::Splicing splices_out() const override {
+    return splices_ ? net::Splicing::kPossible : net::Splicing::kNever;
+  }
   net::Splicing splices_in() const override { return net::Splicing::kWorthIt; }
   net::Io spliced_out(ssize_t result) override;
   net::Io spliced_in(ssize_t result) override;
@@ -72,7 +73,6 @@ class KtlsStream final : public net::Stream {
   std::optional<net::Io> change_key_when_due();
   void count_records(std::size_t bytes);
   net::Io broken(Trouble why, std::uint8_t alert);
-  bool send_record(std::uint8_t type, std::span<const std::byte> body);
 
   base::Fd socket_;
   std::unique_ptr<Rekeying> rekeying_;
@@ -83,7 +83,8 @@ class KtlsStream final : public net::Stream {
   Trouble trouble_ = Trouble::kNone;
   std::uint8_t alert_ = 0;  // the peer's, with Trouble::kAlert
   bool drained_ = false;
-  bool wakes_early_ = false;
+  bool wakes_early_;
+  bool splices_;                 // the kernel does, and loses no other record by it
   bool splice_refused_ = false;  // by something that the next read must find
   bool close_notify_sent_ = false;
   std::uint32_t key_updates_received_ = 0;
