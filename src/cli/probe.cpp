@@ -14,11 +14,12 @@
 #include <utility>
 
 #include "facts.hpp"
-#include "probe_bpf.hpp"
 #include "tlsplice/ktls/kernel.hpp"
 #include "tlsplice/master/rehearse.hpp"
 #include "tlsplice/netlink/devices.hpp"
+#include "tlsplice/policy/config.hpp"
 #include "tlsplice/relay/pools.hpp"
+#include "tlsplice/steering/steering.hpp"
 #include "tlsplice/tls/context.hpp"
 #include "tlsplice/uring/support.hpp"
 #include "verbs.hpp"
@@ -120,11 +121,9 @@ void add_kernel_tls(Facts& facts, const ktls::Support& support) {
   facts.push_back(yes_no({"kernel_tls", "rekey", "send"}, support.rekeys[0], rekey, none));
   facts.push_back(yes_no({"kernel_tls", "rekey", "receive"}, support.rekeys[1], rekey, none));
   facts.push_back(yes_no({"kernel_tls", "splice", "data"}, support.splices,
-                         "relay = \"splice\" fails where a kernel TLS connection is read; \"auto\" reads it.",
-                         none));
-  facts.push_back(
-      yes_no({"kernel_tls", "splice", "keeps_other_records"}, support.keeps_records,
-             "relay = \"splice\" may lose alerts and KeyUpdates of kernel TLS; \"auto\" reads them.", none));
+                         "relay = \"splice\" reads kernel TLS connections, as \"auto\" does.", none));
+  facts.push_back(yes_no({"kernel_tls", "splice", "keeps_other_records"}, support.keeps_records,
+                         "relay = \"splice\" reads kernel TLS connections, as \"auto\" does.", none));
   facts.push_back(
       yes_no({"kernel_tls", "takes_no_padding"}, support.takes_no_padding,
              "TLS 1.3 data is decrypted into a buffer of the kernel and copied. Linux 6.0 need not.", none));
@@ -134,22 +133,28 @@ void add_kernel_tls(Facts& facts, const ktls::Support& support) {
       none));
 }
 
-std::string bpf_refusal(int error, const char* consequence) {
-  if (error != EPERM) return fmt::format("{} This kernel does not load it.", consequence);
-  return fmt::format("{} It takes root, or CAP_BPF with CAP_NET_ADMIN and CAP_PERFMON.", consequence);
-}
-
-void add_bpf(Facts& facts, const BpfSupport& support) {
-  const auto loads = [&facts](const char* name, int error, const char* consequence) {
-    facts.push_back(yes_no({"bpf", name}, error == 0, bpf_refusal(error, consequence)));
+/// The master's own maps and program, loaded as it loads them, and gone again.
+void add_bpf(Facts& facts) {
+  const auto maps = steering::Maps::create({});
+  const auto program = maps ? steering::Steering::load({.listeners = 1, .workers = 1}, *maps)
+                            : base::Result<steering::Steering>(base::fail(maps.error()));
+  const auto because = [](const char* consequence, const auto& result) {
+    return result ? std::string() : fmt::format("{}: {}.", consequence, result.error().text());
   };
-  loads("sk_reuseport", support.sk_reuseport, "The kernel spreads connections over workers by their hash.");
-  loads("sk_reuseport_migrate", support.sk_reuseport_migrate,
-        "Connections that a worker has not accepted are reset when its socket is closed.");
-  loads("tcp_iterator", support.tcp_iterator, "Sockets are listed by socket diagnostics alone.");
-  facts.push_back(yes_no({"bpf", "bpffs"}, support.bpffs,
-                         "Maps cannot be pinned; as root: mount -t bpf bpf /sys/fs/bpf."));
-  const bool matters = support.sk_reuseport_migrate != 0 && setting("net/ipv4/tcp_migrate_req") == 0U;
+  facts.push_back(yes_no({"bpf", "maps"}, maps.has_value(),
+                         because("Numbers lie in memory that bpftool cannot print", maps)));
+  facts.push_back(yes_no({"bpf", "map_iterators"}, maps && maps->has_tables(),
+                         "Of the numbers there are no tables for cat; bpftool prints them. It takes BTF.",
+                         !maps));
+  facts.push_back(
+      yes_no({"bpf", "sk_reuseport_migrate"}, program.has_value(),
+             because("The kernel spreads connections over workers by their hash, and resets what a "
+                     "worker has not accepted when its socket is closed",
+                     program),
+             !maps));
+  const auto bpffs = steering::expect_bpffs(policy::kDefaultBpfDirectory);
+  facts.push_back(yes_no({"bpf", "bpffs"}, bpffs.has_value(), because("Maps cannot be pinned", bpffs)));
+  const bool matters = !program && setting("net/ipv4/tcp_migrate_req") == 0U;
   add_setting(facts, {"bpf", "tcp_migrate_req"}, "net/ipv4/tcp_migrate_req",
               matters ? "sysctl net.ipv4.tcp_migrate_req=1 keeps those connections without a program." : "");
 }
@@ -203,7 +208,7 @@ int probe(bool json) {
   Facts facts{{{"kernel"}, system.release, ""}, {{"openssl"}, tls::library_version(), ""}};
   add_io_uring(facts, as_worker->io_uring);
   add_kernel_tls(facts, ktls::probe());
-  add_bpf(facts, probe_bpf());
+  add_bpf(facts);
   add_pipes(facts, as_worker->pipe_bytes);
   add_devices(facts);
   const std::string text = json ? as_json(facts) : as_lines(facts);

@@ -8,8 +8,7 @@
 namespace tlsplice::observe {
 namespace {
 
-constexpr std::size_t kWays = 2;
-constexpr std::size_t kKtlsRows = 2 * kWays;
+constexpr std::size_t kWays = TLSPLICE_KTLS_ROWS / 2;  // of a side
 
 template <std::size_t N>
 void enter(char (&field)[N], std::string_view text) {
@@ -60,9 +59,11 @@ void Counters::add(const Negotiated& negotiated) {
   base::shared_add(row->NegotiatedCount);
 }
 
-void Counters::add_ktls(bool client, std::size_t way, std::string_view where) {
-  for (const KtlsWord& known : kKtlsWords) {
-    if (known.word == where) base::shared_add(ktls_[(client ? 0 : kWays) + way].*known.field);
+void Counters::add_ktls(bool client, std::string_view where) {
+  const auto* const known = std::ranges::find(kKtlsWords, where, &KtlsWord::word);
+  if (known == std::end(kKtlsWords)) return;
+  for (std::size_t way = 0; way < kWays; ++way) {
+    base::shared_add(ktls_[(client ? 0 : kWays) + way].*known->field);
   }
 }
 
@@ -75,7 +76,7 @@ base::Result<CounterTable> CounterTable::create(const Shape& shape, const Backin
                            make(table.listeners_, shape.listeners.size() * workers, backing.listeners),
                            make(table.targets_, shape.targets.size() * workers, backing.targets),
                            make(table.negotiated_, TLSPLICE_NEGOTIATED_ROWS * workers, backing.negotiated),
-                           make(table.ktls_, kKtlsRows * workers, backing.ktls)}) {
+                           make(table.ktls_, TLSPLICE_KTLS_ROWS * workers, backing.ktls)}) {
     if (!made) return base::fail(made.error());
   }
   table.enter_names(shape);
@@ -95,8 +96,8 @@ void CounterTable::enter_names(const Shape& shape) const {
       enter(row.target, shape.targets[i].address);
       row.worker = worker;
     }
-    for (std::size_t i = 0; i < kKtlsRows; ++i) {
-      tlsplice_ktls& row = ktls_[worker * kKtlsRows + i];
+    for (std::size_t i = 0; i < TLSPLICE_KTLS_ROWS; ++i) {
+      tlsplice_ktls& row = ktls_[worker * TLSPLICE_KTLS_ROWS + i];
       enter(row.side, i < kWays ? "client" : "target");
       enter(row.direction, i % kWays == 0 ? "receive" : "send");
       row.worker = worker;
@@ -114,7 +115,7 @@ Counters CounterTable::worker(std::size_t index) const {
   own.listeners_ = &listeners_[index];
   own.targets_ = &targets_[index];
   own.negotiated_ = &negotiated_[index * TLSPLICE_NEGOTIATED_ROWS];
-  own.ktls_ = &ktls_[index * kKtlsRows];
+  own.ktls_ = &ktls_[index * TLSPLICE_KTLS_ROWS];
   own.stride_ = workers();
   return own;
 }

@@ -39,10 +39,6 @@ void count_cause(Counters& counters, End end) {
   }
 }
 
-void count_ktls(Counters& counters, bool client, const char* where) {
-  for (const std::size_t way : {0U, 1U}) counters.add_ktls(client, way, where);
-}
-
 }  // namespace
 
 const char* to_string(End end) {
@@ -103,7 +99,7 @@ bool resets(End end) {
 void count_client_tls(Counters& counters, const FlowRecord& record) {
   counters.add(&C::ClientTLSHandshakeCount);
   counters.add({"client", record.protocol, record.cipher, record.group});
-  count_ktls(counters, true, record.client_ktls);
+  counters.add_ktls(true, record.client_ktls);
 }
 
 void count_target(Counters& counters, const FlowRecord& record) {
@@ -113,7 +109,7 @@ void count_target(Counters& counters, const FlowRecord& record) {
 
 void count_target_tls(Counters& counters, const FlowRecord& record, const Negotiated& negotiated) {
   counters.add(negotiated);
-  count_ktls(counters, false, record.target_ktls);
+  counters.add_ktls(false, record.target_ktls);
 }
 
 void count_start(Counters& counters, const FlowRecord& record) {

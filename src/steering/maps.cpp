@@ -35,8 +35,6 @@ struct Maps::Loaded {
 
 namespace {
 
-constexpr std::size_t kKtlsRows = 4;
-
 void set_sizes(numbers_bpf& skeleton, const Sizes& sizes) {
   const auto resize = [](bpf_map* map, std::size_t rows) {
     bpf_map__set_max_entries(map, static_cast<__u32>(rows));
@@ -48,7 +46,7 @@ void set_sizes(numbers_bpf& skeleton, const Sizes& sizes) {
   resize(skeleton.maps.listeners, sizes.listeners * sizes.workers);
   resize(skeleton.maps.targets, sizes.targets * sizes.workers);
   resize(skeleton.maps.negotiated, TLSPLICE_NEGOTIATED_ROWS * sizes.workers);
-  resize(skeleton.maps.ktls, kKtlsRows * sizes.workers);
+  resize(skeleton.maps.ktls, TLSPLICE_KTLS_ROWS * sizes.workers);
 }
 
 void leave_out_tables(numbers_bpf& skeleton) {
@@ -81,6 +79,9 @@ Result<Maps> Maps::create(const Sizes& sizes) {
   return base::fail(cannot("make the maps of numbers", error));
 }
 
+bool Maps::has_tables() const {
+  return loaded_->has_tables;
+}
 int Maps::workers() const {
   return bpf_map__fd(loaded_->skeleton->maps.workers);
 }
@@ -105,6 +106,16 @@ int Maps::ktls() const {
 
 // ---- Pins
 
+Result<void> expect_bpffs(const std::string& directory) {
+  const std::string parent = std::filesystem::path(directory).parent_path();
+  struct statfs system{};
+  if (::statfs(parent.c_str(), &system) != 0)
+    return base::fail(Error::system(fmt::format("look at {}", parent), errno));
+  if (system.f_type == BPF_FS_MAGIC) return {};
+  return base::fail(Error::invalid(fmt::format(
+      "{} is no bpffs: mount -t bpf bpf {}, or set bpf_directory to a directory of one", parent, parent)));
+}
+
 namespace {
 
 // Every file that a service makes. What else lies in the directory is somebody else's and stays.
@@ -114,14 +125,7 @@ constexpr const char* kFiles[] = {"workers",       "steering",      "counters", 
                                   "ktls_table"};
 
 Result<base::Fd> open_directory(const std::string& directory) {
-  const std::string parent = std::filesystem::path(directory).parent_path();
-  struct statfs system{};
-  if (::statfs(parent.c_str(), &system) != 0)
-    return base::fail(Error::system(fmt::format("look at {}", parent), errno));
-  if (system.f_type != BPF_FS_MAGIC) {
-    return base::fail(Error::invalid(fmt::format(
-        "{} is no bpffs: mount -t bpf bpf {}, or set bpf_directory to a directory of one", parent, parent)));
-  }
+  if (auto there = expect_bpffs(directory); !there) return base::fail(std::move(there.error()));
   if (::mkdir(directory.c_str(), S_IRWXU) != 0 && errno != EEXIST)
     return base::fail(Error::system(fmt::format("make the directory {}", directory), errno));
   base::Fd lock(::open(directory.c_str(), O_RDONLY | O_DIRECTORY | O_CLOEXEC));
@@ -173,7 +177,7 @@ Result<void> Pins::pin(const Maps& maps) {
 
 /// The file is the link: a program that iterates over one map, and the kernel runs it for each reader.
 bool Pins::pin_tables(const Maps& maps) const {
-  if (!maps.loaded_->has_tables) return false;
+  if (!maps.has_tables()) return false;
   const auto& programs = maps.loaded_->skeleton->progs;
   const std::tuple<const char*, bpf_program*, int> tables[] = {
       {"listeners_table", programs.show_listeners, maps.listeners()},

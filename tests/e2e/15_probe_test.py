@@ -99,7 +99,7 @@ class setting:
 class Facts(unittest.TestCase):
     def test_every_fact_has_its_type(self):
         facts = probed()
-        for name in ("io_uring.permitted", "bpf.sk_reuseport_migrate", "bpf.bpffs", "bpf.tcp_iterator",
+        for name in ("io_uring.permitted", "bpf.sk_reuseport_migrate", "bpf.bpffs", "bpf.map_iterators",
                      "pipes.granted_bytes", "network_devices.told", "kernel_tls.splice.data"):
             self.assertIn(name, facts)
         for name, value in facts.items():
@@ -130,7 +130,7 @@ class Facts(unittest.TestCase):
         self.assertIs(facts["kernel_tls.rekey.receive"], rekeys)
         self.assertIs(facts["kernel_tls.poll_waits_for_whole_records"], whole_records)
         self.assertIs("io_uring.disabled_setting" in facts, has_setting)
-        for name in ("sk_reuseport", "sk_reuseport_migrate", "tcp_iterator"):
+        for name in ("maps", "map_iterators", "sk_reuseport_migrate"):
             self.assertIs(facts[f"bpf.{name}"], True, name)
         self.assertEqual(facts["network_devices.up.lo.tls-hw-tx-offload"], "off [fixed]")
 
@@ -169,7 +169,7 @@ class Facts(unittest.TestCase):
         done = subprocess.run([PROGRAM, "probe"], user=65534, group=65534, extra_groups=[], cwd="/",
                               capture_output=True, text=True, timeout=PATIENCE)
         self.assertEqual(done.returncode, 0, done.stderr)
-        self.assertRegex(done.stdout, r"bpf\.sk_reuseport +no +The kernel .* It takes root, or CAP_BPF")
+        self.assertRegex(done.stdout, r"bpf\.maps +no +Numbers .*start as root, or grant CAP_BPF")
 
     @only_in_a_guest
     def test_a_pipe_is_what_a_worker_would_get(self):

@@ -49,8 +49,9 @@ class Counters {
   void subtract(std::size_t target, TargetCounter counter) { add(target, counter, static_cast<__u64>(-1)); }
   /// A connection that negotiated this.
   void add(const Negotiated& negotiated);
-  /// Where a connection's TLS is, or why not in the kernel: the record's word. `way`: 0 receiving, 1 sending.
-  void add_ktls(bool client, std::size_t way, std::string_view where);
+  /// Where a connection's TLS is, or why not in the kernel: the record's word. Both directions of a
+  /// connection go together.
+  void add_ktls(bool client, std::string_view where);
 
  private:
   friend class CounterTable;

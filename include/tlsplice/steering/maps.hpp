@@ -28,6 +28,9 @@ class Maps {
   Maps& operator=(const Maps&) = delete;
   ~Maps();
 
+  /// Whether the kernel has the iterators that print the tables.
+  bool has_tables() const;
+
   // Descriptors of the arrays, for SharedRows and for other programs. Rows as the wire headers say.
   int workers() const;
   int steering() const;
@@ -44,6 +47,9 @@ class Maps {
 
   std::unique_ptr<Loaded> loaded_;
 };
+
+/// Whether maps can be pinned in `directory`: the error says how its parent becomes a bpffs.
+base::Result<void> expect_bpffs(const std::string& directory);
 
 /// The files of one service in a directory of its own on bpffs: every map under its name, and all but
 /// `counters` once more as a table (`listeners_table` and so on) where the kernel has BPF iterators. Readable
