@@ -6,6 +6,7 @@
 
 #include <fstream>
 
+#include "minimal.hpp"
 #include "tlsplice/policy/config.hpp"
 
 namespace tlsplice::policy {
@@ -24,18 +25,6 @@ Lines mistakes(std::string_view text) {
   return lines_of("t.toml", parse_config(text, "t.toml"));
 }
 
-// Line 1 is the line under test, in a file that is right without it.
-constexpr std::string_view kRest = R"(
-[[target_group]]
-name = "app"
-protocol = "TCP"
-targets = ["127.0.0.1:8080"]
-[[listener]]
-name = "plain"
-protocol = "TCP"
-address = "127.0.0.1:80"
-default_action = { forward = "app" }
-)";
 Lines top(std::string_view line) {
   return mistakes(std::string(line) + std::string(kRest));
 }

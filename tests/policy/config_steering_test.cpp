@@ -3,22 +3,11 @@
 #include <fmt/format.h>
 #include <gtest/gtest.h>
 
+#include "minimal.hpp"
 #include "tlsplice/policy/config.hpp"
 
 namespace tlsplice::policy {
 namespace {
-
-constexpr std::string_view kRest = R"(
-[[target_group]]
-name = "app"
-protocol = "TCP"
-targets = ["127.0.0.1:80"]
-[[listener]]
-name = "plain"
-protocol = "TCP"
-address = "127.0.0.1:81"
-default_action = { forward = "app" }
-)";
 
 std::expected<Config, std::vector<Mistake>> with(const std::string& line) {
   return parse_config(line + std::string(kRest), "t.toml");
