@@ -23,9 +23,9 @@ from harness import (Proxy, group, needs_root, reserve_port, scaled, service, tc
 
 LOAD = os.environ.get("TLSPLICE_LOAD") or str(pathlib.Path(harness.PROGRAM).with_name("tlsplice-load"))
 GUEST = bool(os.environ.get("VM_KERNEL"))
-FLOWS = int(os.environ.get("SOAK_FLOWS", 240 if GUEST else scaled(1000, 200)))
+FLOWS = int(os.environ.get("SOAK_FLOWS", 240 if GUEST else scaled(6000, 200)))
 AT_ONCE = max(10, min(100, FLOWS // 20))  # of each client
-ROUNDS = 4  # after a first one, which fills pools and allocator
+ROUNDS = 4 if GUEST else 8  # after a first one; peaks of several flows at once may still come in any of them
 SECONDS = 60 + FLOWS * (1 if GUEST else 0.3)
 STALL_SECONDS = 300 if GUEST else 60  # a guest with a thousand handshakes to do may take its time
 POOLED_PIPES = 64  # of one worker, two descriptors each

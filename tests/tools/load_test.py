@@ -104,6 +104,7 @@ class Meddler:
             if not self.over:
                 sink.shutdown(socket.SHUT_WR)
         except OSError:
+            self.over = True  # what the other thread sees now is our doing, and no end to pass on
             reset(None, 0, source, sink)
 
 
