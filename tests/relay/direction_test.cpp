@@ -3,7 +3,10 @@
 // script, and with the switch between copying and splicing on real sockets.
 #include "../../src/relay/direction.hpp"
 
+#include <fcntl.h>
 #include <gtest/gtest.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include <cstring>
 #include <deque>
@@ -142,11 +145,12 @@ TEST_F(Copying, HoldsNoBufferWhileItWaitsForTheSource) {
 /// A stream that splice(2) works on, as it says itself.
 class Splicable final : public net::Stream {
  public:
-  Splicable(net::Splicing out, net::Splicing in) : out_(out), in_(in) {}
+  Splicable(net::Splicing out, net::Splicing in, int fd = kNoSocket) : out_(out), in_(in), fd_(fd) {}
+  static constexpr int kNoSocket = 7;  // where the test itself says how splices went
   std::deque<Io> may_splice;
   int reads = 0;
 
-  int fd() const override { return 7; }
+  int fd() const override { return fd_; }
   Io read(std::span<std::byte> /*into*/) override {
     ++reads;
     return {IoStatus::kWantRead, 0};
@@ -169,6 +173,7 @@ class Splicable final : public net::Stream {
  private:
   net::Splicing out_;
   net::Splicing in_;
+  int fd_;
 };
 
 /// Splices of which the test says how they went, as the ring does in that mode.
@@ -183,10 +188,10 @@ class RingSplices : public testing::Test {
 
 TEST_F(RingSplices, FillThePipeThenEmptyIt) {
   EXPECT_EQ(direction_.advance().next, Next::kSplice);
-  EXPECT_EQ(direction_.splice_due().from, 7);
+  EXPECT_EQ(direction_.splice_due().from, Splicable::kNoSocket);
   EXPECT_EQ(direction_.spliced(1000).next, Next::kTurn);
   EXPECT_EQ(direction_.advance().next, Next::kSplice);
-  EXPECT_EQ(direction_.splice_due().to, 7);
+  EXPECT_EQ(direction_.splice_due().to, Splicable::kNoSocket);
   EXPECT_EQ(direction_.splice_due().bytes, 1000u);
   direction_.spliced(400);
   EXPECT_EQ(direction_.bytes(), 400u);
@@ -249,6 +254,23 @@ TEST(Modes, SpliceOnlyWhatCanBeSpliced) {
       EXPECT_EQ(direction.advance().next, Next::kWaitFrom);
     }
     EXPECT_EQ(from.reads, 4);
+  }
+}
+
+/// A source that never runs dry, a sink that never fills: neither ends the turn.
+TEST(Modes, LetOthersHaveATurnWhileTheySplice) {
+  using enum net::Splicing;
+  constexpr off_t kEndless = off_t{1} << 40;
+  const base::Fd source(::memfd_create("endless", MFD_CLOEXEC));
+  const base::Fd sink(::open("/dev/null", O_WRONLY | O_CLOEXEC));
+  ASSERT_EQ(::ftruncate(source.get(), kEndless), 0);
+  Pools pools;
+  Splicable from(kWorthIt, kWorthIt, source.get()), to(kWorthIt, kWorthIt, sink.get());
+  Direction direction(from, to, pools, Mode::kSplice);
+  for (std::uint64_t before = 0, turn = 0; turn < 3; ++turn, before = direction.bytes()) {
+    EXPECT_EQ(direction.advance().next, Next::kTurn);
+    EXPECT_GT(direction.bytes(), before);
+    EXPECT_LE(direction.bytes(), before + 8 * 1024 * 1024);
   }
 }
 
