@@ -15,7 +15,8 @@ import harness
 from certificates import certificates
 from harness import PATIENCE, Proxy, group, process_status, reserve_port, service, tls_listener
 from peers import ALERT, CLEAN, RESET, TcpEnd, tcp_client
-from records import ALERT as ALERT_RECORD, DATA, HANDSHAKE, HEARTBEAT, CLOSE_NOTIFY, LateEnd, RecordEnd, key_update
+from records import ALERT as ALERT_RECORD
+from records import CLOSE_NOTIFY, DATA, HANDSHAKE, HEARTBEAT, LateEnd, RecordEnd, key_update
 
 POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
 MODES = ("auto", "splice", "uring-splice", "copy")

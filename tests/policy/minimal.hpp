@@ -1,4 +1,5 @@
-// The smallest configuration that is right, to put a line under test in front of: that line is line 1.
+// The smallest configuration that is right, to put a line under test in front of: that line is then line 1
+// of the file.
 #pragma once
 
 #include <string_view>

@@ -50,8 +50,8 @@
   X(TargetTLSNegotiationErrorCount)                                \
   X(TCP_Target_Reset_Count)
 
-/* Map `ktls`: TLSPLICE_KTLS_ROWS rows a worker. How many TLS connections moved into the kernel in that direction, and why
- * the others did not: the words of the flow's record. */
+/* Map `ktls`: TLSPLICE_KTLS_ROWS rows a worker. How many TLS connections moved into the kernel in that
+ * direction, and why the others did not: the words of the flow's record. */
 #define TLSPLICE_KTLS_COUNTERS(X) \
   X(kernel)                       \
   X(off)                          \
@@ -64,7 +64,7 @@
   X(library)                      \
   X(kernel_refused)
 
-#define TLSPLICE_KTLS_ROWS 4 /* client receive, client send, target receive, target send */
+#define TLSPLICE_KTLS_ROWS 4 /* client and target, receive and send */
 
 #define TLSPLICE_FIELD(name) __u64 name;
 
