@@ -20,7 +20,8 @@ class Case:
     name: str
     what: str
     unit: str  # of processor seconds
-    arguments: tuple  # of the client, without how many
+    arguments: tuple  # of the client, without connections and how many
+    connections: int  # 0: they are what is measured
     count_option: str
     count: int
     count_in_guest: int
@@ -32,18 +33,17 @@ class Case:
 
 
 def _bulk(name, what, direction, **more):
-    return Case(name, what, "GiB", (direction, "--connections", 4), "--bytes", GIB, 32 << 20, GIB, **more)
+    return Case(name, what, "GiB", (direction,), 4, "--bytes", GIB, 32 << 20, GIB, **more)
 
 
 def _messages(size):
     return Case(f"messages-{size}", f"requests and answers of {size} bytes on 32 connections", "100,000",
-                ("messages", "--size", size, "--connections", 32), "--count", 100_000, 2000, 100_000,
-                passes=0)
+                ("messages", "--size", size), 32, "--count", 100_000, 10_000, 100_000, passes=0)
 
 
 def _handshakes(name, key, what):
     return Case(f"handshakes-{name}", f"new connections, {what}, one byte each way", "1,000",
-                ("handshakes", "--concurrency", 16), "--count", 2000, 60, 1000, key=key, passes=0)
+                ("handshakes", "--concurrency", 16), 0, "--count", 2000, 60, 1000, key=key, passes=0)
 
 
 ALL = {case.name: case for case in (
@@ -70,11 +70,12 @@ def run(bench, case, rounds, guest):
         running = [stack.enter_context(proxies.ALL[name](service, bench.repository, bench.proxy_cpu))
                    for name in bench.proxies]
         for proxy in running:
-            _sample(bench, case, proxy, max(1, count // 20))  # warm
+            _spend(bench, case, proxy, max(1, count // 20))  # warm
+        opening = {proxy: _opening(bench, case, proxy) for proxy in running}
         for number in range(rounds):
             for proxy in running:
                 bench.say(f"{case.name}: round {number + 1} of {rounds}, {proxy.name}")
-                samples[proxy.name].append(_sample(bench, case, proxy, count))
+                samples[proxy.name].append(_sample(bench, case, proxy, count, opening[proxy]))
     result = {"what": case.what, "unit": f"CPU s per {case.unit}", "rounds": rounds, "count": count,
               "floor": _floor(case), "proxies": {name: _summary(rows) for name, rows in samples.items()}}
     medians = {name: summary["cpu_median"] for name, summary in result["proxies"].items()}
@@ -84,13 +85,27 @@ def run(bench, case, rounds, guest):
     return result
 
 
-def _sample(bench, case, proxy, count):
+def _opening(bench, case, proxy):
+    """Processor seconds for the connections of a case alone, which its unit leaves out; in a guest, where
+    little is moved, they would be half of it."""
+    if case.connections == 0:
+        return 0
+    return statistics.median(_spend(bench, case, proxy, case.connections)[0] for _ in range(3))
+
+
+def _spend(bench, case, proxy, count):
+    """(processor seconds of the proxy, what the client says)"""
     before = proxy.cpu_seconds()
+    connections = ["--connections", case.connections] if case.connections else []
     done = traffic.client(bench.repository, bench.load_cpu, proxy.address, traffic.TLS if case.tls else [],
-                          [*case.arguments, case.count_option, count])
+                          [*case.arguments, *connections, case.count_option, count])
     time.sleep(ENDING_SECONDS)
-    cpu = proxy.cpu_seconds() - before
-    return {"cpu": cpu * case.per / count, "wall": done["seconds"], "per_second": count / done["seconds"],
+    return proxy.cpu_seconds() - before, done
+
+
+def _sample(bench, case, proxy, count, opening):
+    cpu, done = _spend(bench, case, proxy, count)
+    return {"cpu": (cpu - opening) * case.per / count, "opening_cpu": opening, "wall": done["seconds"], "per_second": count / done["seconds"],
             "p50_us": done["latency_us"]["p50"], "p99_us": done["latency_us"]["p99"]}
 
 
