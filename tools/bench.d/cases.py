@@ -105,7 +105,8 @@ def _spend(bench, case, proxy, count):
 
 def _sample(bench, case, proxy, count, opening):
     cpu, done = _spend(bench, case, proxy, count)
-    return {"cpu": (cpu - opening) * case.per / count, "opening_cpu": opening, "wall": done["seconds"], "per_second": count / done["seconds"],
+    return {"cpu": (cpu - opening) * case.per / count, "opening_cpu": opening, "wall": done["seconds"],
+            "per_second": count / done["seconds"],
             "p50_us": done["latency_us"]["p50"], "p99_us": done["latency_us"]["p99"]}
 
 
