@@ -1,6 +1,6 @@
 """What processor time a proxy needs: cases of tlsplice-load through each proxy in turn (A B C A B C ...), the
-median of the rounds, and beside it what the same work costs without a proxy's own part: OpenSSL's own
-benchmark of the cipher or the key."""
+median of the rounds, and beside it what no proxy can save: OpenSSL's own benchmark of the cipher or of the
+key's signatures."""
 
 import contextlib
 import dataclasses
@@ -120,7 +120,7 @@ def _summary(rows):
 
 
 def _floor(case):
-    """Processor seconds of the unit, for the cryptography alone; None where there is none to speak of."""
+    """Processor seconds of the unit for the cipher or the signature alone; None where neither matters."""
     if case.passes:
         said = traffic.openssl_speed("-bytes", "16384", "-evp", "aes-128-gcm")
         return case.passes * GIB / float(re.search(r"^\+F:\d+:\S+:(\S+)$", said, re.MULTILINE)[1])
@@ -143,6 +143,7 @@ def table(name, result):
         yield (f"  {proxy:<10}{row['cpu_median']:9.3f}  ({row['cpu_min']:.3f} - {row['cpu_max']:.3f})"
                f"{speed}{latency}")
     if result["floor"] is not None:
-        yield f"  {'floor':<10}{result['floor']:9.3f}  (openssl speed: the cryptography alone)"
+        alone = "the cipher" if "GiB" in result["unit"] else "the signature"
+        yield f"  {'floor':<10}{result['floor']:9.3f}  (openssl speed: {alone} alone)"
     if "ratio_to_better_peer" in result:
         yield f"  tlsplice to the better of the others: {result['ratio_to_better_peer']:.2f}"
