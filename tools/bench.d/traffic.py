@@ -38,7 +38,7 @@ class Target:
         command = [program(repository), "serve", "--listen", "127.0.0.1:0", "--stall", 3600]
         if tls:
             chain, key, suite = tls
-            command += ["--tls", chain, key, "--tls-version", "1.2", "--ciphers", suite]
+            command += ["--tls", chain, key, "--tls-version", "1.2", "--ciphers", suite, "--take-truncation"]
         self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL,
                                         stdout=subprocess.PIPE, text=True, preexec_fn=lambda: pinned(cpu))
         self.address = self.process.stdout.readline().rpartition(" ")[2].strip()
