@@ -82,17 +82,21 @@ void start_rows(Counters& counters, const FlowRecord& record) {
   counters.add(record.listener_row, &L::ActiveFlowCount);
 }
 
+void move_rows(Counters& counters, const FlowRecord& record, bool from_client, std::uint64_t bytes,
+               std::uint64_t spliced) {
+  counters.add(record.listener_row, from_client ? &L::ProcessedBytes_FromClient : &L::ProcessedBytes_ToClient,
+               bytes);
+  counters.add(record.listener_row, &L::SplicedBytes, spliced);
+  counters.add(record.target_row, from_client ? &T::ProcessedBytes_ToTarget : &T::ProcessedBytes_FromTarget,
+               bytes);
+}
+
 void end_rows(Counters& counters, const FlowRecord& record) {
-  counters.add(record.listener_row, &L::ProcessedBytes_FromClient, record.received);
-  counters.add(record.listener_row, &L::ProcessedBytes_ToClient, record.sent);
-  counters.add(record.listener_row, &L::SplicedBytes, record.spliced);
   if (record.truncated) counters.add(record.listener_row, &L::TruncatedCount);
   if (resets(record.end)) counters.add(record.listener_row, &L::TCP_ELB_Reset_Count);
   count_client_cause(counters, record);
   counters.subtract(record.listener_row, &L::ActiveFlowCount);
   if (record.target_row == FlowRecord::kNoRow) return;
-  counters.add(record.target_row, &T::ProcessedBytes_ToTarget, record.received);
-  counters.add(record.target_row, &T::ProcessedBytes_FromTarget, record.sent);
   if (record.end == End::kTargetReset) counters.add(record.target_row, &T::TCP_Target_Reset_Count);
   if (record.end == End::kTargetHandshakeFailed)
     counters.add(record.target_row, &T::TargetTLSNegotiationErrorCount);

@@ -13,6 +13,8 @@ ListenerCounter negotiation_error_of(const FlowRecord& record);
 bool resets(End end);
 
 void start_rows(Counters& counters, const FlowRecord& record);
+void move_rows(Counters& counters, const FlowRecord& record, bool from_client, std::uint64_t bytes,
+               std::uint64_t spliced);
 void end_rows(Counters& counters, const FlowRecord& record);
 
 }  // namespace tlsplice::observe

@@ -1,5 +1,7 @@
 #include "tlsplice/observe/record.hpp"
 
+#include <utility>
+
 #include "flow_rows.hpp"
 
 namespace tlsplice::observe {
@@ -120,11 +122,18 @@ void count_start(Counters& counters, const FlowRecord& record) {
   start_rows(counters, record);
 }
 
+void count_moved(Counters& counters, FlowRecord& record, bool from_client, std::uint64_t bytes,
+                 std::uint64_t spliced) {
+  const std::uint64_t more = bytes - std::exchange(from_client ? record.received : record.sent, bytes);
+  const std::uint64_t more_spliced =
+      spliced - std::exchange(from_client ? record.received_spliced : record.sent_spliced, spliced);
+  counters.add(&C::ProcessedBytes, more);
+  counters.add(record.tls ? &C::ProcessedBytes_TLS : &C::ProcessedBytes_TCP, more);
+  counters.add(&C::SplicedBytes, more_spliced);
+  move_rows(counters, record, from_client, more, more_spliced);
+}
+
 void count_end(Counters& counters, const FlowRecord& record) {
-  const std::uint64_t bytes = record.received + record.sent;
-  counters.add(&C::ProcessedBytes, bytes);
-  counters.add(record.tls ? &C::ProcessedBytes_TLS : &C::ProcessedBytes_TCP, bytes);
-  counters.add(&C::SplicedBytes, record.spliced);
   counters.add(&C::KeyUpdateReceivedCount, record.key_updates_received);
   counters.add(&C::KeyUpdateSentCount, record.key_updates_sent);
   if (record.key_limit_reached) counters.add(&C::KeyLimitErrorCount);
@@ -138,11 +147,11 @@ void count_end(Counters& counters, const FlowRecord& record) {
 void write(base::Log& log, const FlowRecord& record, base::Instant now) {
   if (!log.enabled(base::LogLevel::kInfo)) return;
   const auto duration = std::chrono::duration_cast<base::Milliseconds>(now - record.started).count();
-  const std::string_view target = record.target.empty() ? std::string_view("-") : record.target;
-  const std::string_view detail = record.detail.empty() ? std::string_view("-") : record.detail;
+  const auto or_dash = [](std::string_view text) { return text.empty() ? std::string_view("-") : text; };
   log.info("flow", {{"listener", record.listener},
-                    {"client", record.client},
-                    {"target", target},
+                    {"client", record.client.text()},
+                    {"target", record.target.text()},
+                    {"server_name", or_dash(record.server_name)},
                     {"protocol", record.protocol},
                     {"cipher", record.cipher},
                     {"client_ktls", record.client_ktls},
@@ -151,7 +160,7 @@ void write(base::Log& log, const FlowRecord& record, base::Instant now) {
                     {"sent_bytes", record.sent},
                     {"duration_ms", duration},
                     {"end", to_string(record.end)},
-                    {"detail", detail}});
+                    {"detail", or_dash(record.detail)}});
 }
 
 }  // namespace tlsplice::observe

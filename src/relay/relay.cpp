@@ -21,9 +21,10 @@ constexpr base::Milliseconds kIdleWakePause{5};
 class Flow {
  public:
   Flow(uring::Ring& ring, uring::Stop& stop, net::Stream& client, net::Stream& target, Pools& pools,
-       Limits limits)
+       Limits limits, Meter& meter)
       : ring_(ring),
         stop_(stop),
+        meter_(meter),
         idle_(ring, stop_, limits.idle),
         truncation_resets_(limits.truncation_resets),
         up_{Side::kClient, Direction(client, target, pools, limits.mode, limits.thresholds)},
@@ -45,12 +46,14 @@ class Flow {
   uring::Task<Step> splice_all(Way& way);
   uring::Task<void> pass_end_on(Way& way, Way& opposite);
   uring::Task<void> watch(Way& way);
+  void tell(const Way& way);
   void note(Finish how, Side by);
   void finish(Finish how, Side by);
   void fail(IoStatus status, Side by);
 
   uring::Ring& ring_;
   uring::Stop stop_;
+  Meter& meter_;
   uring::Deadline idle_;
   bool truncation_resets_;
   Way up_;
@@ -97,7 +100,7 @@ uring::Task<Step> Flow::move_all(Way& way) {
     Step step = way.direction.advance();
     if (step.next == Next::kSplice) step = co_await splice_all(way);
     const bool moved = way.direction.bytes() != before;
-    if (moved) idle_.touch();
+    if (moved) tell(way);
     const bool waits_from = step.next == Next::kWaitFrom;
     if (step.next == Next::kTurn) {
       co_await uring::Yield(ring_);
@@ -120,15 +123,21 @@ uring::Task<Step> Flow::move_all(Way& way) {
   }
 }
 
+/// Bytes have moved.
+void Flow::tell(const Way& way) {
+  idle_.touch();
+  meter_.moved(way.source, way.direction.bytes(), way.direction.spliced_bytes());
+}
+
 /// The ring's own splices, one after the other. Each lets the others have a turn.
 uring::Task<Step> Flow::splice_all(Way& way) {
   Step step{Next::kSplice};
   while (step.next == Next::kSplice && !stop_.requested()) {
     const Splice due = way.direction.splice_due();
     const int moved = co_await uring::Splice(ring_, stop_, due.from, due.to, due.bytes);
-    if (moved > 0) idle_.touch();
     if (moved <= 0 && stop_.requested()) break;
     step = way.direction.spliced(moved);
+    if (moved > 0) tell(way);
     if (step.next == Next::kTurn) step = way.direction.advance();
   }
   if (stop_.requested()) co_return Step{Next::kWaitFrom};
@@ -183,20 +192,15 @@ void Flow::fail(IoStatus status, Side by) {
 }
 
 Outcome Flow::outcome() const {
-  Outcome outcome{.truncated = truncated_,
-                  .received = up_.direction.bytes(),
-                  .sent = down_.direction.bytes(),
-                  .spliced = up_.direction.spliced_bytes() + down_.direction.spliced_bytes()};
-  outcome.by = by_;
-  outcome.finish = finish_.value_or(idle_.expired() ? Finish::kIdle : Finish::kStopped);
-  return outcome;
+  const Finish unnamed = idle_.expired() ? Finish::kIdle : Finish::kStopped;
+  return {.finish = finish_.value_or(unnamed), .by = by_, .truncated = truncated_};
 }
 
 }  // namespace
 
 uring::Task<Outcome> run(uring::Ring& ring, uring::Stop& stop, net::Stream& client, net::Stream& target,
-                         Pools& pools, Limits limits) {
-  Flow flow(ring, stop, client, target, pools, limits);
+                         Pools& pools, Limits limits, Meter& meter) {
+  Flow flow(ring, stop, client, target, pools, limits, meter);
   uring::Gate gate(ring);
   uring::spawn(gate, flow.pump_down());
   co_await flow.pump_up();

@@ -21,13 +21,14 @@ using policy::Protocol;
 using uring::Task;
 using StreamPointer = std::unique_ptr<net::Stream>;
 
-class Session {
+class Session final : public relay::Meter {
  public:
   Session(Surroundings& here, const Service& service, net::Address peer);
 
   Task<End> serve(base::Fd socket);
   /// Once, when serve() is done.
   void record(End end);
+  void moved(relay::Side from, std::uint64_t bytes, std::uint64_t spliced) override;
 
  private:
   Task<std::expected<StreamPointer, End>> meet_client(base::Fd socket);
@@ -38,7 +39,6 @@ class Session {
 
   Surroundings& here_;
   const Service& service_;
-  net::Address peer_;
   observe::FlowRecord record_;
 };
 
@@ -48,11 +48,11 @@ End exhausted(const base::Error& error) {
 }
 
 Session::Session(Surroundings& here, const Service& service, net::Address peer)
-    : here_(here), service_(service), peer_(peer) {
+    : here_(here), service_(service) {
   record_.listener = service_.name;
   record_.listener_row = service_.row;
   record_.tls = service_.protocol == Protocol::kTls;
-  record_.client = peer_.text();
+  record_.client = peer;
   record_.started = here_.ring.now();
   observe::count_start(here_.counters, record_);
 }
@@ -63,9 +63,14 @@ void Session::record(End end) {
   observe::write(here_.log, record_, here_.ring.now());
 }
 
+void Session::moved(relay::Side from, std::uint64_t bytes, std::uint64_t spliced) {
+  observe::count_moved(here_.counters, record_, from == relay::Side::kClient, bytes, spliced);
+}
+
 Task<End> Session::serve(base::Fd socket) {
   net::set_no_delay(socket.get());
-  const targets::FlowKey key{peer_, net::local_address(socket.get()), net::syn_sequence(socket.get())};
+  const targets::FlowKey key{record_.client, net::local_address(socket.get()),
+                             net::syn_sequence(socket.get())};
 
   auto client = co_await meet_client(std::move(socket));
   if (!client) co_return client.error();
@@ -77,7 +82,7 @@ Task<End> Session::serve(base::Fd socket) {
   }
 
   const auto outcome =
-      co_await relay::run(here_.ring, here_.stop, **client, **target, here_.pools, service_.relay);
+      co_await relay::run(here_.ring, here_.stop, **client, **target, here_.pools, service_.relay, *this);
   if (outcome.finish != relay::Finish::kClosed) {
     // A side that broke TLS was sent an alert, which a reset would overtake; everyone else gets the reset.
     const bool broken = outcome.finish == relay::Finish::kBroken;
@@ -115,6 +120,7 @@ Task<std::expected<StreamPointer, End>> Session::meet_client(base::Fd socket) {
   record_.protocol = (*stream)->protocol();
   record_.cipher = (*stream)->cipher();
   record_.group = (*stream)->group();
+  record_.server_name = (*stream)->server_name();
   auto [taken, where] = kernel.take_over(std::move(*stream), here_.counters);
   record_.client_ktls = where;
   observe::count_client_tls(here_.counters, record_);
@@ -141,7 +147,7 @@ Task<std::expected<base::Fd, End>> Session::connect_target(std::uint64_t hash) {
     const net::Address& target = targets[chosen];
     auto socket = co_await uring::connect(here_.ring, here_.stop, target, service_.group.connect_timeout);
     if (socket) {
-      record_.target = target.text();
+      record_.target = target;
       record_.target_row = service_.target_row + chosen;
       record_.detail.clear();
       observe::count_target(here_.counters, record_);
@@ -181,9 +187,6 @@ Task<std::expected<StreamPointer, End>> Session::secure_target(base::Fd socket) 
 }
 
 End Session::learn(const relay::Outcome& outcome, const net::Notes& of_client, const net::Notes& of_target) {
-  record_.received = outcome.received;
-  record_.sent = outcome.sent;
-  record_.spliced = outcome.spliced;
   record_.truncated = outcome.truncated;
   if (outcome.truncated) record_.detail = "a FIN without close_notify";
   for (const net::Notes* notes : {&of_client, &of_target}) {

@@ -68,6 +68,10 @@ const char* TlsStream::group() const {
   const char* name = id == 0 ? nullptr : SSL_group_to_name(ssl_.get(), id);
   return name != nullptr ? name : "-";
 }
+std::string_view TlsStream::server_name() const {
+  const char* name = SSL_get_servername(ssl_.get(), TLSEXT_NAMETYPE_host_name);
+  return name == nullptr ? std::string_view() : name;
+}
 
 std::expected<ktls::TrafficKeys, StayReason> TlsStream::traffic_keys() const {
   TLSPLICE_EXPECT(capture_ != nullptr, "keys are asked of a context that does not capture them");

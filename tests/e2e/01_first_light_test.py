@@ -27,7 +27,7 @@ class FirstLight(unittest.TestCase):
             body = curl(url, "--ipv4", "--cacert", str(certificates().root), "--write-out", "%{http_code}")
             self.assertEqual(body, "GET /hello HTTP/1.1200")
             flow = proxy.wait_events("flow")[0]
-            self.assertEqual(flow["listener"], "web")
+            self.assertEqual((flow["listener"], flow["server_name"]), ("web", "localhost"))
             self.assertEqual(flow["target"], target.address)
             self.assertEqual(flow["protocol"], "TLSv1.2")
             self.assertEqual(flow["cipher"], "ECDHE-RSA-AES128-GCM-SHA256")

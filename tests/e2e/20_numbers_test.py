@@ -250,6 +250,19 @@ class Reasons(Numbers):
         for client in clients:
             client.close()
 
+    def test_bytes_are_counted_while_they_move(self):
+        port = reserve_port()
+        target = self.enterContext(Target(serve_echo))
+        self.start([tcp_listener(port)], [group(target)])
+        with tcp_client(port) as client:
+            for total in (1000, 2000):
+                self.assertTrue(echoed(client, bytes(1000)))
+                self.wait_sums("listeners", {"ActiveFlowCount": 1, "ProcessedBytes_FromClient": total,
+                                             "ProcessedBytes_ToClient": total}, listener="plain")
+                self.wait_sums("targets", {"ProcessedBytes_ToTarget": total,
+                                           "ProcessedBytes_FromTarget": total}, target=target.address)
+        self.wait_sums("listeners", {"ActiveFlowCount": 0, "ProcessedBytes_FromClient": 2000})
+
     def test_flows_of_a_killed_worker_are_no_longer_active(self):
         port = reserve_port()
         target = self.enterContext(Target(serve_echo))

@@ -65,7 +65,8 @@ using Moved = std::map<std::string, __u64>;
 FlowRecord flow(bool tls, End end = End::kClosed) {
   FlowRecord record;
   record.listener = "web";
-  record.client = "192.0.2.1:50000";
+  record.client = net::Address::parse("192.0.2.1", 50000).value();
+  record.target_row = 0;
   record.tls = tls;
   record.end = end;
   return record;
@@ -101,24 +102,24 @@ TEST_F(RecordTest, AStartIsCountedByKind) {
                                  {"ActiveFlowCount_TCP", 1}}));
 }
 
-TEST_F(RecordTest, BytesAreCountedAtTheEnd) {
+TEST_F(RecordTest, BytesAreCountedAsTheyMove) {
   FlowRecord tls = flow(true);
-  tls.received = 100;
-  tls.sent = 23;
-  tls.spliced = 50;
+  count_moved(counters, tls, true, 60, 50);
+  EXPECT_EQ(moved(table), (Moved{{"ProcessedBytes", 60}, {"ProcessedBytes_TLS", 60}, {"SplicedBytes", 50}}));
+  count_moved(counters, tls, true, 100, 50);
+  count_moved(counters, tls, false, 23, 0);
   FlowRecord tcp = flow(false);
-  tcp.received = tcp.spliced = 7;
-  for (const FlowRecord& record : {tls, tcp}) {
-    count_start(counters, record);
-    count_end(counters, record);
-  }
-  EXPECT_EQ(moved(table), (Moved{{"NewFlowCount", 2},
-                                 {"NewFlowCount_TLS", 1},
-                                 {"NewFlowCount_TCP", 1},
-                                 {"ProcessedBytes", 130},
-                                 {"ProcessedBytes_TLS", 123},
-                                 {"ProcessedBytes_TCP", 7},
-                                 {"SplicedBytes", 57}}));
+  count_moved(counters, tcp, false, 7, 7);
+  EXPECT_EQ(tls.received, 100u);
+  EXPECT_EQ(tls.sent, 23u);
+  const Moved wanted{
+      {"ProcessedBytes", 130}, {"ProcessedBytes_TLS", 123}, {"ProcessedBytes_TCP", 7}, {"SplicedBytes", 57}};
+  EXPECT_EQ(moved(table), wanted);
+  EXPECT_EQ(table.sum(0, &tlsplice_listener::ProcessedBytes_FromClient), 100u);
+  EXPECT_EQ(table.sum(0, &tlsplice_listener::ProcessedBytes_ToClient), 30u);
+  EXPECT_EQ(table.sum(0, &tlsplice_listener::SplicedBytes), 57u);
+  EXPECT_EQ(table.sum(0, &tlsplice_target::ProcessedBytes_ToTarget), 100u);
+  EXPECT_EQ(table.sum(0, &tlsplice_target::ProcessedBytes_FromTarget), 30u);
 }
 
 TEST_F(RecordTest, EachEndMovesItsOwnCounters) {
@@ -177,20 +178,21 @@ std::string after_pid(const std::string& line) {
 TEST(RecordLine, HasEveryField) {
   const FlowRecord record{.listener = "web",
                           .tls = true,
-                          .client = "192.0.2.1:50000",
-                          .target = "[2001:db8::1]:8080",
+                          .client = net::Address::parse("192.0.2.1", 50000).value(),
+                          .target = net::Address::parse("2001:db8::1", 8080).value(),
+                          .server_name = "www.example.com",
                           .protocol = "TLSv1.2",
                           .cipher = "ECDHE-RSA-AES128-GCM-SHA256",
                           .client_ktls = "kernel",
                           .target_ktls = "off",
                           .received = 17,
                           .sent = 4'000'000'000'000,
-                          .spliced = 5,
                           .started = base::Instant() + std::chrono::hours(3),
                           .end = End::kIdleTimeout,
                           .detail = "nothing moved"};
   EXPECT_EQ(after_pid(line_of(record, base::LogFormat::kLogfmt, base::Milliseconds(1234))),
-            " listener=web client=192.0.2.1:50000 target=[2001:db8::1]:8080 protocol=TLSv1.2 "
+            " listener=web client=192.0.2.1:50000 target=[2001:db8::1]:8080 server_name=www.example.com "
+            "protocol=TLSv1.2 "
             "cipher=ECDHE-RSA-AES128-GCM-SHA256 client_ktls=kernel target_ktls=off received_bytes=17 "
             "sent_bytes=4000000000000 duration_ms=1234 end=idle_timeout detail=\"nothing moved\"\n");
 }
@@ -198,7 +200,8 @@ TEST(RecordLine, HasEveryField) {
 TEST(RecordLine, HasADashForWhatIsNotThere) {
   const FlowRecord record = flow(false);
   EXPECT_EQ(after_pid(line_of(record, base::LogFormat::kJson, base::Milliseconds(0))),
-            "\"listener\":\"web\",\"client\":\"192.0.2.1:50000\",\"target\":\"-\",\"protocol\":\"-\","
+            "\"listener\":\"web\",\"client\":\"192.0.2.1:50000\",\"target\":\"-\",\"server_name\":\"-\","
+            "\"protocol\":\"-\","
             "\"cipher\":\"-\",\"client_ktls\":\"-\",\"target_ktls\":\"-\",\"received_bytes\":0,"
             "\"sent_bytes\":0,\"duration_ms\":0,\"end\":\"closed\",\"detail\":\"-\"}\n");
 }

@@ -33,16 +33,17 @@ FlowRecord flow(std::size_t listener, std::size_t target, End end = End::kClosed
   FlowRecord record;
   record.listener_row = listener;
   record.target_row = target;
-  record.received = 100;
-  record.sent = 10;
-  record.spliced = 5;
   record.end = end;
   return record;
 }
 
-void serve(Counters& counters, const FlowRecord& record) {
+void serve(Counters& counters, FlowRecord record) {
   count_start(counters, record);
-  if (record.target_row != FlowRecord::kNoRow) count_target(counters, record);
+  if (record.target_row != FlowRecord::kNoRow) {
+    count_target(counters, record);
+    count_moved(counters, record, true, 100, 5);
+    count_moved(counters, record, false, 10, 0);
+  }
   count_end(counters, record);
 }
 

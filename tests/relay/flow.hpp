@@ -15,13 +15,43 @@ namespace tlsplice::tests {
 
 inline constexpr relay::Limits kPatient{.idle = kPatience, .truncation_resets = true};
 
+class Tally final : public relay::Meter {
+ public:
+  void moved(relay::Side from, std::uint64_t bytes, std::uint64_t spliced) override {
+    (from == relay::Side::kClient ? received : sent) = bytes;
+    (from == relay::Side::kClient ? spliced_up_ : spliced_down_) = spliced;
+  }
+  std::uint64_t spliced() const { return spliced_up_ + spliced_down_; }
+
+  std::uint64_t received = 0;
+  std::uint64_t sent = 0;
+
+ private:
+  std::uint64_t spliced_up_ = 0;
+  std::uint64_t spliced_down_ = 0;
+};
+
+/// How a flow ended, and what its meter was told.
+struct Measured : relay::Outcome {
+  std::uint64_t received = 0;
+  std::uint64_t sent = 0;
+  std::uint64_t spliced = 0;
+};
+
+inline uring::Task<Measured> relayed(World& world, relay::Pools& pools, net::Stream& client,
+                                     net::Stream& target, relay::Limits limits) {
+  Tally tally;
+  const auto outcome = co_await relay::run(world.ring(), world.stop(), client, target, pools, limits, tally);
+  co_return Measured{outcome, tally.received, tally.sent, tally.spliced()};
+}
+
 /// Both connections of a flow. The relay works on the streams; the tests hold the peers' ends.
 class Flow {
  public:
   explicit Flow(int buffer_bytes = 0) : Flow(connection(buffer_bytes), connection(buffer_bytes)) {}
 
-  uring::Task<relay::Outcome> relayed(World& world, relay::Pools& pools, relay::Limits limits = kPatient) {
-    return relay::run(world.ring(), world.stop(), *client_stream_, *target_stream_, pools, limits);
+  uring::Task<Measured> relayed(World& world, relay::Pools& pools, relay::Limits limits = kPatient) {
+    return tests::relayed(world, pools, *client_stream_, *target_stream_, limits);
   }
   /// What the session does after the relay.
   void hang_up(relay::Finish finish) {
@@ -47,8 +77,8 @@ class Flow {
 
 /// Serves the flow to its end while `client` and `target` act, each in a thread of its own, then hangs up.
 template <typename Client, typename Target>
-relay::Outcome relayed(World& world, relay::Pools& pools, Flow& flow, Client client, Target target,
-                       relay::Limits limits = kPatient) {
+Measured relayed(World& world, relay::Pools& pools, Flow& flow, Client client, Target target,
+                 relay::Limits limits = kPatient) {
   std::jthread first([&] { client(flow.client); });
   std::jthread second([&] { target(flow.target); });
   const auto outcome = world.run(flow.relayed(world, pools, limits));

@@ -14,6 +14,7 @@ namespace {
 using base::Milliseconds;
 using net::IoStatus;
 using tests::Flow;
+using tests::Measured;
 using tests::receive;
 using tests::Saw;
 using tests::World;
@@ -23,7 +24,7 @@ constexpr std::size_t kBulk = 4 * 1024 * 1024;
 class RelayEnds : public testing::Test {
  protected:
   template <typename Client, typename Target>
-  Outcome relayed(Flow& flow, Client client, Target target, Limits limits = tests::kPatient) {
+  Measured relayed(Flow& flow, Client client, Target target, Limits limits = tests::kPatient) {
     return tests::relayed(world_, pools_, flow, client, target, limits);
   }
 
@@ -38,16 +39,16 @@ class EitherSide : public RelayEnds, public testing::WithParamInterface<First> {
  protected:
   /// `one` acts on the parameter's side, `other` on the opposite one.
   template <typename One, typename Other>
-  Outcome run(One one, Other other, Limits limits = tests::kPatient) {
+  Measured run(One one, Other other, Limits limits = tests::kPatient) {
     Flow flow;
     if (GetParam() == First::kClient) return relayed(flow, one, other, limits);
     return relayed(flow, other, one, limits);
   }
   Side one() const { return GetParam() == First::kClient ? Side::kClient : Side::kTarget; }
-  std::uint64_t from_one(const Outcome& outcome) const {
+  std::uint64_t from_one(const Measured& outcome) const {
     return GetParam() == First::kClient ? outcome.received : outcome.sent;
   }
-  std::uint64_t from_other(const Outcome& outcome) const {
+  std::uint64_t from_other(const Measured& outcome) const {
     return GetParam() == First::kClient ? outcome.sent : outcome.received;
   }
 };
@@ -286,7 +287,7 @@ class Ending final : public net::Stream {
 class SpecialEnd : public RelayEnds {
  protected:
   template <typename Target>
-  Outcome run(IoStatus end, bool truncation_resets, Target target) {
+  Measured run(IoStatus end, bool truncation_resets, Target target) {
     tests::Connection front = tests::connection();
     tests::Connection back = tests::connection();
     Ending client(std::move(front.ours), end);
@@ -295,8 +296,7 @@ class SpecialEnd : public RelayEnds {
     tests::end_write(front.peer);
     std::jthread peer([&] { target(back.peer); });
     const Limits limits{.idle = tests::kPatience, .truncation_resets = truncation_resets};
-    const auto outcome =
-        world_.run(relay::run(world_.ring(), world_.stop(), client, to_target, pools_, limits));
+    const auto outcome = world_.run(tests::relayed(world_, pools_, client, to_target, limits));
     client_ = std::move(front.peer);
     return outcome;
   }

@@ -15,6 +15,7 @@ namespace tlsplice::relay {
 namespace {
 
 using tests::Flow;
+using tests::Measured;
 using tests::receive;
 using tests::Saw;
 using tests::World;
@@ -24,11 +25,11 @@ constexpr std::size_t kMiB = 1024 * 1024;
 class Relay : public testing::Test {
  protected:
   template <typename Client, typename Target>
-  Outcome relayed(Flow& flow, Client client, Target target, Limits limits = tests::kPatient) {
+  Measured relayed(Flow& flow, Client client, Target target, Limits limits = tests::kPatient) {
     return tests::relayed(world_, pools_, flow, client, target, limits);
   }
   /// One direction carries that many bytes, both end cleanly.
-  Outcome pass(std::size_t size, std::uint64_t seed) {
+  Measured pass(std::size_t size, std::uint64_t seed) {
     Flow flow;
     const std::string bytes = tests::pattern(size, seed);
     const auto send = [&](base::Fd& client) {
@@ -140,8 +141,8 @@ TEST_F(Relay, CarriesManyFlowsAtOnce) {
   std::list<Flow> flows;
   std::vector<std::jthread> peers;
   uring::Gate gate(world_.ring());
-  std::vector<std::optional<Outcome>> outcomes(kFlows);
-  const auto keep = [](uring::Task<Outcome> task, std::optional<Outcome>& outcome) -> uring::Task<void> {
+  std::vector<std::optional<Measured>> outcomes(kFlows);
+  const auto keep = [](uring::Task<Measured> task, std::optional<Measured>& outcome) -> uring::Task<void> {
     outcome.emplace(co_await std::move(task));
   };
   std::vector<std::string> ups;
@@ -170,7 +171,7 @@ TEST_F(Relay, AQuietFlowHoldsNoPipe) {
   constexpr int kFlows = 10;
   std::list<Flow> flows;
   uring::Gate gate(world_.ring());
-  const auto forget = [](uring::Task<Outcome> task) -> uring::Task<void> { co_await std::move(task); };
+  const auto forget = [](uring::Task<Measured> task) -> uring::Task<void> { co_await std::move(task); };
   for (std::uint64_t i = 0; i < kFlows; ++i) {
     Flow& flow = flows.emplace_back();
     uring::spawn(gate, forget(flow.relayed(world_, pools_)));
@@ -225,7 +226,7 @@ TEST_F(Relay, AFlowCutMidSpliceLeaksNothingToTheNext) {
 }
 
 /// The same bytes both ways at once.
-Outcome both_ways(World& world, Pools& pools, std::string_view bytes, bool descriptors) {
+Measured both_ways(World& world, Pools& pools, std::string_view bytes, bool descriptors) {
   Flow flow;
   std::optional<tests::NoDescriptors> none;
   if (!descriptors) none.emplace();
@@ -270,7 +271,7 @@ TEST_F(Relay, ASlowReaderHoldsTheSenderBack) {
 std::size_t rounds_while_blocked(World& world, Pools& pools, bool target_has_ended) {
   Flow flow(64 * 1024);
   uring::Gate gate(world.ring());
-  const auto forget = [](uring::Task<Outcome> task) -> uring::Task<void> { co_await std::move(task); };
+  const auto forget = [](uring::Task<Measured> task) -> uring::Task<void> { co_await std::move(task); };
   uring::spawn(gate, forget(flow.relayed(world, pools)));
   if (target_has_ended) tests::end_write(flow.target);
   std::atomic<bool> blocked = false;

@@ -1,5 +1,5 @@
-// The access record of one flow: what it was, what it moved, how it ended. A plain value that the session
-// fills; written exactly once, as the log line "flow" and into the counters.
+// The access record of one flow: what it is, what it has moved, how it ended. A plain value that the session
+// fills and counts as it goes; written exactly once, as the log line "flow".
 #pragma once
 
 #include <cstdint>
@@ -8,6 +8,7 @@
 
 #include "tlsplice/base/clock.hpp"
 #include "tlsplice/base/log.hpp"
+#include "tlsplice/net/address.hpp"
 #include "tlsplice/observe/counters.hpp"
 
 namespace tlsplice::observe {
@@ -39,19 +40,21 @@ struct FlowRecord {
   static constexpr std::size_t kNoRow = static_cast<std::size_t>(-1);
 
   std::string_view listener;
-  std::size_t listener_row = 0;            // their places in the Shape
-  std::size_t target_row = kNoRow;         // once connected
-  bool tls = false;                        // of the listener
-  std::string client;                      // "ip:port"
-  std::string target;                      // "ip:port", empty before one was connected
-  const char* protocol = "-";              // "TLSv1.2"
-  const char* cipher = "-";                // OpenSSL's name
-  const char* group = "-";                 // of the key exchange
-  const char* client_ktls = "-";           // "kernel", or why the client's TLS stayed in user space
-  const char* target_ktls = "-";           // the same of a TLS target
-  std::uint64_t received = 0;              // payload bytes from the client
-  std::uint64_t sent = 0;                  // payload bytes to the client
-  std::uint64_t spliced = 0;               // of both
+  std::size_t listener_row = 0;     // their places in the Shape
+  std::size_t target_row = kNoRow;  // once connected
+  bool tls = false;                 // of the listener
+  net::Address client;
+  net::Address target;                 // empty before one was connected
+  std::string server_name;             // that the client asked for, at most 255 bytes; empty: none
+  const char* protocol = "-";          // "TLSv1.2"
+  const char* cipher = "-";            // OpenSSL's name
+  const char* group = "-";             // of the key exchange
+  const char* client_ktls = "-";       // "kernel", or why the client's TLS stayed in user space
+  const char* target_ktls = "-";       // the same of a TLS target
+  std::uint64_t received = 0;          // payload bytes from the client, so far
+  std::uint64_t received_spliced = 0;  // of them: those that never visited the process
+  std::uint64_t sent = 0;              // payload bytes to the client, so far
+  std::uint64_t sent_spliced = 0;
   std::uint32_t key_updates_received = 0;  // TLS 1.3 KeyUpdates, from both sides
   std::uint32_t key_updates_sent = 0;
   bool key_limit_reached = false;  // ended because a key may protect no more records
@@ -68,6 +71,9 @@ void count_client_tls(Counters& counters, const FlowRecord& record);
 void count_target(Counters& counters, const FlowRecord& record);
 /// The handshake with the target is done; record.target_ktls is known.
 void count_target_tls(Counters& counters, const FlowRecord& record, const Negotiated& negotiated);
+/// So far that many bytes have come from the client (or from the target), `spliced` of them spliced.
+void count_moved(Counters& counters, FlowRecord& record, bool from_client, std::uint64_t bytes,
+                 std::uint64_t spliced);
 void count_end(Counters& counters, const FlowRecord& record);
 void write(base::Log& log, const FlowRecord& record, base::Instant now);
 

@@ -1,6 +1,6 @@
 // The relay moves the bytes of one flow, both directions at once, until both have ended or one has failed. It
-// returns what it moved and how it ended; closing the sockets, and resetting them where the end was not
-// clean, is the caller's.
+// tells a Meter what it moves and returns how the flow ended; closing the sockets, and resetting them where
+// the end was not clean, is the caller's.
 //
 // Ends are truthful (RFC 9293 section 3.6, RFC 8446 section 6.1): a half-close passes through and the other
 // direction flows on; a reset, or a FIN where TLS demands close_notify, never becomes a clean end at the
@@ -47,10 +47,21 @@ struct Thresholds {
 struct Outcome {
   Finish finish = Finish::kClosed;
   Side by = Side::kClient;
-  bool truncated = false;      // a truncation was seen, whatever was made of it
-  std::uint64_t received = 0;  // from the client, taken by the target
-  std::uint64_t sent = 0;      // from the target, taken by the client
-  std::uint64_t spliced = 0;   // of both, without visiting the process
+  bool truncated = false;  // a truncation was seen, whatever was made of it
+};
+
+/// Is told what has moved, after each turn of a direction that moved any.
+class Meter {
+ public:
+  Meter() = default;
+  Meter(const Meter&) = delete;
+  Meter& operator=(const Meter&) = delete;
+  /// So far `bytes` of payload came from that side and were taken by the other; `spliced` of them never
+  /// visited the process.
+  virtual void moved(Side from, std::uint64_t bytes, std::uint64_t spliced) = 0;
+
+ protected:
+  ~Meter() = default;
 };
 
 struct Limits {
@@ -60,8 +71,8 @@ struct Limits {
   Thresholds thresholds = {};
 };
 
-/// `client`, `target` and `pools` must live until it returns. Runs on the worker's thread.
+/// All that it is given by reference must live until it returns. Runs on the worker's thread.
 uring::Task<Outcome> run(uring::Ring& ring, uring::Stop& stop, net::Stream& client, net::Stream& target,
-                         Pools& pools, Limits limits);
+                         Pools& pools, Limits limits, Meter& meter);
 
 }  // namespace tlsplice::relay

@@ -44,6 +44,9 @@ class TlsStream final : public net::Stream {
   const char* protocol() const;  // "TLSv1.2"
   const char* cipher() const;    // "ECDHE-RSA-AES128-GCM-SHA256"
   const char* group() const;     // of the key exchange, "x25519"; "-" when there was none (RSA)
+  /// What the client asked for (RFC 6066 section 3), at most 255 bytes; empty: nothing. Lives as long as the
+  /// stream.
+  std::string_view server_name() const;
 
   /// What the kernel needs to go on from here; only after the handshake, with a context that captures keys.
   std::expected<ktls::TrafficKeys, StayReason> traffic_keys() const;

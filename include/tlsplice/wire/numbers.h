@@ -19,7 +19,7 @@
 #define TLSPLICE_LISTENER_COUNTERS(X)                                                               \
   X(ActiveFlowCount)                                                                                \
   X(NewFlowCount)                                                                                   \
-  X(ProcessedBytes_FromClient) /* payload, counted when the flow ends */                            \
+  X(ProcessedBytes_FromClient) /* payload, counted as it moves */                                   \
   X(ProcessedBytes_ToClient)                                                                        \
   X(SplicedBytes) /* of both: those that never visited the process */                               \
   X(ClientTLSNegotiationErrorCount)                                                                 \
