@@ -109,6 +109,12 @@ void set_no_delay(int socket) {
   set_option(socket, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
+std::uint64_t cookie(int socket) {
+  std::uint64_t value = 0;
+  socklen_t size = sizeof value;
+  return ::getsockopt(socket, SOL_SOCKET, SO_COOKIE, &value, &size) == 0 ? value : 0;
+}
+
 void reset_on_close(int socket) {
   const linger now{.l_onoff = 1, .l_linger = 0};
   (void)::setsockopt(socket, SOL_SOCKET, SO_LINGER, &now, sizeof now);

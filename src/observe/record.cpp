@@ -144,6 +144,23 @@ void count_end(Counters& counters, const FlowRecord& record) {
   end_rows(counters, record);
 }
 
+void describe(const FlowRecord& record, base::Instant now, tlsplice_flow& row) {
+  const auto enter = [](auto& field, std::string_view text) { text.copy(field, sizeof field - 1); };
+  enter(row.listener, record.listener);
+  enter(row.client, record.client.text());
+  if (record.target != net::Address()) enter(row.target, record.target.text());
+  enter(row.protocol, record.protocol);
+  enter(row.cipher, record.cipher);
+  enter(row.group, record.group);
+  enter(row.client_ktls, record.client_ktls);
+  enter(row.target_ktls, record.target_ktls);
+  enter(row.server_name, record.server_name);
+  row.age_ms =
+      static_cast<__u64>(std::chrono::duration_cast<base::Milliseconds>(now - record.started).count());
+  row.received = record.received;
+  row.sent = record.sent;
+}
+
 void write(base::Log& log, const FlowRecord& record, base::Instant now) {
   if (!log.enabled(base::LogLevel::kInfo)) return;
   const auto duration = std::chrono::duration_cast<base::Milliseconds>(now - record.started).count();

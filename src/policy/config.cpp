@@ -43,6 +43,7 @@ std::expected<Config, std::vector<Mistake>> parse_config(std::string_view text,
   TableReader root(*document, "", mistakes);
   read_top(root, config);
   read_log(root, config.log);
+  read_admin(root, config.admin);
   Seen seen;
   for (TableReader& table : root.tables("target_group")) {
     config.target_groups.push_back(read_target_group(table, seen));

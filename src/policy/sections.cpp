@@ -24,6 +24,7 @@ constexpr std::int64_t kKeyUpdateAfterMin = 64;
 constexpr std::int64_t kKeyUpdateAfterMax = 23'726'566;
 constexpr std::size_t kNameMax = 32;  // the load balancer's limit
 constexpr std::size_t kBpfDirectoryMax = 256;
+constexpr std::size_t kSocketPathMax = 107;  // of sockaddr_un, without the zero
 constexpr std::size_t kUserMax = 32;  // useradd(8): LOGIN_NAME_MAX of Linux is far larger, user names are not
 constexpr Milliseconds kConnectTimeoutMin{1};
 constexpr Milliseconds kConnectTimeoutMax{3'600'000};
@@ -82,6 +83,25 @@ void read_log(TableReader& file, LogSettings& log) {
   log.format =
       table->choice<LogFormat>("format", {{"logfmt", LogFormat::kLogfmt}, {"json", LogFormat::kJson}})
           .value_or(log.format);
+  table->finish();
+}
+
+void read_admin(TableReader& file, AdminSettings& admin) {
+  auto table = file.table("admin", R"(a table headed [admin])");
+  if (!table) return;
+  if (auto socket = table->text("socket")) {
+    const bool off = socket->value == "off";
+    if (!off && (!socket->value.starts_with('/') || socket->value.size() > kSocketPathMax)) {
+      table->wrong(
+          "socket",
+          fmt::format(
+              "{} is no place for a socket, expected an absolute path of at most {} bytes such as {}, "
+              "or \"off\"",
+              in_quotes(socket->value), kSocketPathMax, in_quotes(kDefaultAdminSocket)));
+    }
+    admin.socket = off ? std::string() : std::move(socket->value);
+    admin.is_default = false;
+  }
   table->finish();
 }
 

@@ -198,6 +198,20 @@ Outcome Flow::outcome() const {
 
 }  // namespace
 
+const char* to_string(Mode mode) {
+  switch (mode) {
+    case Mode::kAuto:
+      return "auto";
+    case Mode::kSplice:
+      return "splice";
+    case Mode::kUringSplice:
+      return "uring-splice";
+    case Mode::kCopy:
+      return "copy";
+  }
+  return "unknown";
+}
+
 uring::Task<Outcome> run(uring::Ring& ring, uring::Stop& stop, net::Stream& client, net::Stream& target,
                          Pools& pools, Limits limits, Meter& meter) {
   Flow flow(ring, stop, client, target, pools, limits, meter);

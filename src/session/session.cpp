@@ -21,16 +21,17 @@ using policy::Protocol;
 using uring::Task;
 using StreamPointer = std::unique_ptr<net::Stream>;
 
-class Session final : public relay::Meter {
+class Session final : public LiveFlow, private relay::Meter {
  public:
   Session(Surroundings& here, const Service& service, net::Address peer);
 
   Task<End> serve(base::Fd socket);
   /// Once, when serve() is done.
   void record(End end);
-  void moved(relay::Side from, std::uint64_t bytes, std::uint64_t spliced) override;
+  bool describe(tlsplice_flow& row) const override;
 
  private:
+  void moved(relay::Side from, std::uint64_t bytes, std::uint64_t spliced) override;
   Task<std::expected<StreamPointer, End>> meet_client(base::Fd socket);
   Task<std::expected<StreamPointer, End>> meet_target(std::uint64_t hash);
   Task<std::expected<base::Fd, End>> connect_target(std::uint64_t hash);
@@ -40,6 +41,12 @@ class Session final : public relay::Meter {
   Surroundings& here_;
   const Service& service_;
   observe::FlowRecord record_;
+  // For describe(): where serve() is, the sockets it has, and how the last bytes went each way.
+  const char* step_ = "handshake";
+  int client_socket_ = -1;
+  int target_socket_ = -1;
+  bool from_client_spliced_ = false;
+  bool to_client_spliced_ = false;
 };
 
 End exhausted(const base::Error& error) {
@@ -55,6 +62,7 @@ Session::Session(Surroundings& here, const Service& service, net::Address peer)
   record_.client = peer;
   record_.started = here_.ring.now();
   observe::count_start(here_.counters, record_);
+  here_.flows.push_back(*this);
 }
 
 void Session::record(End end) {
@@ -64,23 +72,41 @@ void Session::record(End end) {
 }
 
 void Session::moved(relay::Side from, std::uint64_t bytes, std::uint64_t spliced) {
-  observe::count_moved(here_.counters, record_, from == relay::Side::kClient, bytes, spliced);
+  const bool from_client = from == relay::Side::kClient;
+  const bool now_spliced = spliced != (from_client ? record_.received_spliced : record_.sent_spliced);
+  (from_client ? from_client_spliced_ : to_client_spliced_) = now_spliced;
+  observe::count_moved(here_.counters, record_, from_client, bytes, spliced);
+}
+
+bool Session::describe(tlsplice_flow& row) const {
+  observe::describe(record_, here_.ring.now(), row);
+  const auto enter = [](auto& field, std::string_view text) { text.copy(field, sizeof field - 1); };
+  enter(row.state, step_);
+  enter(row.relay, relay::to_string(service_.relay.mode));
+  if (record_.received > 0) enter(row.from_client, from_client_spliced_ ? "splice" : "copy");
+  if (record_.sent > 0) enter(row.to_client, to_client_spliced_ ? "splice" : "copy");
+  row.client_cookie = net::cookie(client_socket_);
+  row.target_cookie = net::cookie(target_socket_);
+  return true;
 }
 
 Task<End> Session::serve(base::Fd socket) {
   net::set_no_delay(socket.get());
+  client_socket_ = socket.get();
   const targets::FlowKey key{record_.client, net::local_address(socket.get()),
                              net::syn_sequence(socket.get())};
 
   auto client = co_await meet_client(std::move(socket));
   if (!client) co_return client.error();
 
+  step_ = "connecting";
   auto target = co_await meet_target(targets::flow_hash(key, here_.flow_hash_seed));
   if (!target) {
     net::reset_on_close((*client)->fd());  // what the client sent reached nobody: never a clean end
     co_return target.error();
   }
 
+  step_ = "relaying";
   const auto outcome =
       co_await relay::run(here_.ring, here_.stop, **client, **target, here_.pools, service_.relay, *this);
   if (outcome.finish != relay::Finish::kClosed) {
@@ -148,6 +174,7 @@ Task<std::expected<base::Fd, End>> Session::connect_target(std::uint64_t hash) {
     auto socket = co_await uring::connect(here_.ring, here_.stop, target, service_.group.connect_timeout);
     if (socket) {
       record_.target = target;
+      target_socket_ = socket->get();
       record_.target_row = service_.target_row + chosen;
       record_.detail.clear();
       observe::count_target(here_.counters, record_);

@@ -10,6 +10,8 @@
 #include <utility>
 
 #include "admission.hpp"
+#include "listing.hpp"
+#include "tlsplice/admin/channel.hpp"
 #include "tlsplice/net/socket.hpp"
 #include "tlsplice/uring/ops.hpp"
 
@@ -25,6 +27,9 @@ constexpr base::Milliseconds kShortagePause{50};
 // The longest pause between two heartbeats; a quarter of what makes the steering program look elsewhere.
 constexpr base::Milliseconds kBeat{250};
 
+// `tlsplice flows` that are being answered at the same time. A further one gets no list.
+constexpr std::size_t kListingsMax = 4;
+
 class Worker {
  public:
   Worker(Setup& setup, uring::Ring& ring, base::Fd signals);
@@ -33,6 +38,7 @@ class Worker {
  private:
   Task<void> serve();
   Task<void> obey_signals();
+  Task<void> obey_master();
   Task<void> accept_from(Door& door);
   Task<void> beat();
   Task<void> sweep();
@@ -51,7 +57,9 @@ class Worker {
   uring::Gate all_;
   uring::Gate accepting_;
   uring::Gate flows_;
+  uring::Gate listings_;
   relay::Pools pools_;
+  session::LiveFlows live_;
   session::Surroundings here_;
   Admission admission_;
   bool kernel_is_short_ = false;  // of memory or descriptors, beyond what refusing could mend
@@ -65,11 +73,13 @@ Worker::Worker(Setup& setup, uring::Ring& ring, base::Fd signals)
       all_(ring),
       accepting_(ring),
       flows_(ring),
+      listings_(ring),
       here_{.ring = ring,
             .stop = stop_flows_,
             .log = setup.log,
             .counters = setup.counters.worker(setup.index),
             .pools = pools_,
+            .flows = live_,
             .target_context = setup.target_context,
             .kernel = setup.kernel,
             .records_per_key = setup.records_per_key,
@@ -79,9 +89,10 @@ Worker::Worker(Setup& setup, uring::Ring& ring, base::Fd signals)
 base::Result<void> Worker::run() {
   setup_.load.begin(ring_.now());
   uring::spawn(all_, obey_signals());
+  uring::spawn(all_, obey_master());
   uring::spawn(all_, serve());
   uring::spawn(all_, beat());
-  while (all_.inside() > 0) {
+  while (all_.inside() + listings_.inside() > 0) {
     if (auto round = ring_.run_once(); !round) return round;
     setup_.load.beat(ring_.now(), flows_.inside());
     setup_.load.handshakes(here_.counters.get(&tlsplice_counters::ClientTLSHandshakeCount));
@@ -112,6 +123,18 @@ Task<void> Worker::obey_signals() {
     setup_.load.drain();
     stop_accepting_.request();
     if (signal.ssi_signo == SIGQUIT) stop_flows_.request();
+  }
+}
+
+Task<void> Worker::obey_master() {
+  for (;;) {
+    if (co_await uring::readable(ring_, stop_control_, setup_.channel.get()) < 0) co_return;
+    auto command = admin::receive(setup_.channel.get());
+    if (!command) co_return;
+    if (!*command) continue;
+    if (listings_.inside() >= kListingsMax) continue;
+    uring::spawn(listings_,
+                 list_flows(ring_, stop_control_, live_, std::move((*command)->descriptor), setup_.index));
   }
 }
 

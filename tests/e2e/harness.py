@@ -160,6 +160,7 @@ class Proxy:
 
     def __init__(self, config, environment=None, prefix=()):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tlsplice-e2e-"))
+        config = {"admin": {"socket": self.folder / "admin.sock"}, **config}
         self.config_file = self.folder / "tlsplice.toml"
         self.config_file.write_text(toml(config))
         self.log_file = self.folder / "log"

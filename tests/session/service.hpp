@@ -61,6 +61,7 @@ class ServiceTest : public testing::Test {
   base::Fd listener_ = listening();
   base::Fd target_listener_ = listening();
   session::Service service_;
+  session::LiveFlows flows_;
   net::Address client_address_;
   std::function<void(std::uint64_t& seed, const targets::FlowKey& key)> before_serving_;
 
@@ -118,6 +119,7 @@ inline Line ServiceTest::serve(const Act& client, const Act& target) {
                              .log = log,
                              .counters = table_.worker(0),
                              .pools = pools_,
+                             .flows = flows_,
                              .target_context = target_context_,
                              .kernel = no_kernel_tls_,
                              .flow_hash_seed = 1};

@@ -51,6 +51,29 @@ class List {
     head_.prev_->next_ = &node;
     head_.prev_ = &node;
   }
+  /// Puts `element` behind `place`, which is in this list.
+  void insert_after(T& place, T& element) {
+    ListNode<T>& before = place;
+    ListNode<T>& node = element;
+    TLSPLICE_EXPECT(before.linked() && !node.linked(), "an element can be in one list only");
+    node.prev_ = &before;
+    node.next_ = before.next_;
+    before.next_->prev_ = &node;
+    before.next_ = &node;
+  }
+  /// The element behind this one; null at the end.
+  T* after(T& element) {
+    ListNode<T>* const next = static_cast<ListNode<T>&>(element).next_;
+    return next == &head_ ? nullptr : static_cast<T*>(next);
+  }
+  void push_front(T& element) {
+    ListNode<T>& node = element;
+    TLSPLICE_EXPECT(!node.linked(), "an element can be in one list only");
+    node.prev_ = &head_;
+    node.next_ = head_.next_;
+    head_.next_->prev_ = &node;
+    head_.next_ = &node;
+  }
   T& front() { return static_cast<T&>(*head_.next_); }
   T& pop_front() {
     T& element = front();

@@ -51,6 +51,9 @@ std::uint32_t syn_sequence(int socket);
 
 void set_no_delay(int socket);
 
+/// SO_COOKIE: names the socket for ever, also in socket diagnostics; 0 when there is none.
+std::uint64_t cookie(int socket);
+
 /// The next close sends a RST instead of a FIN and drops what is unsent: how a reset stays a reset (trap 98).
 void reset_on_close(int socket);
 

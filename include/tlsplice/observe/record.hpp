@@ -10,6 +10,7 @@
 #include "tlsplice/base/log.hpp"
 #include "tlsplice/net/address.hpp"
 #include "tlsplice/observe/counters.hpp"
+#include "tlsplice/wire/flows.h"
 
 namespace tlsplice::observe {
 
@@ -75,6 +76,8 @@ void count_target_tls(Counters& counters, const FlowRecord& record, const Negoti
 void count_moved(Counters& counters, FlowRecord& record, bool from_client, std::uint64_t bytes,
                  std::uint64_t spliced);
 void count_end(Counters& counters, const FlowRecord& record);
+/// What is known of a flow that still lives. Leaves alone what the record does not know.
+void describe(const FlowRecord& record, base::Instant now, tlsplice_flow& row);
 void write(base::Log& log, const FlowRecord& record, base::Instant now);
 
 }  // namespace tlsplice::observe

@@ -22,6 +22,7 @@ inline constexpr Milliseconds kDefaultIdleTimeout{350'000};  // the load balance
 inline constexpr Milliseconds kDefaultHandshakeTimeout{10'000};
 inline constexpr Milliseconds kDefaultConnectTimeout{10'000};
 inline constexpr Milliseconds kDefaultDrainTimeout{30'000};
+inline constexpr const char* kDefaultAdminSocket = "/run/tlsplice/admin.sock";
 inline constexpr const char* kDefaultBpfDirectory = "/sys/fs/bpf/tlsplice";
 inline constexpr std::uint32_t kDefaultMaxFlows = 100'000;
 inline constexpr std::uint32_t kDefaultSpliceFrom = 64 * 1024;
@@ -107,6 +108,11 @@ struct LogSettings {
   base::LogFormat format = base::LogFormat::kLogfmt;
 };
 
+struct AdminSettings {
+  std::string socket = kDefaultAdminSocket;  // absolute; empty: none
+  bool is_default = true;                    // and may then be missing
+};
+
 struct Config {
   std::filesystem::path file;
   std::uint32_t workers = 0;  // 0: one per CPU
@@ -118,6 +124,7 @@ struct Config {
   Steering steering = Steering::kLeastLoaded;
   std::string bpf_directory = kDefaultBpfDirectory;  // where the numbers are pinned; absolute
   LogSettings log;
+  AdminSettings admin;
   std::vector<TargetGroup> target_groups;
   std::vector<Listener> listeners;
 

@@ -38,6 +38,8 @@ enum class Mode : std::uint8_t {
   kCopy,
 };
 
+const char* to_string(Mode mode);  // as the configuration has it: "auto"
+
 /// When kAuto changes its mind.
 struct Thresholds {
   std::size_t splice_from = kBufferBytes;  // a read that brings this many bytes; at most kBufferBytes

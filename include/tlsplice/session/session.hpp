@@ -13,6 +13,7 @@
 #include "tlsplice/observe/record.hpp"
 #include "tlsplice/policy/config.hpp"
 #include "tlsplice/relay/relay.hpp"
+#include "tlsplice/session/live_flow.hpp"
 #include "tlsplice/targets/group.hpp"
 #include "tlsplice/tls/context.hpp"
 #include "tlsplice/uring/task.hpp"
@@ -39,6 +40,7 @@ struct Surroundings {
   base::Log& log;
   observe::Counters counters;
   relay::Pools& pools;
+  LiveFlows& flows;
   const tls::Context& target_context;  // towards TLS targets
   const ktls::Support& kernel;         // what this kernel can take over
   std::uint64_t records_per_key = ktls::kRecordsPerKeyMax;

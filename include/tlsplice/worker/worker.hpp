@@ -35,7 +35,8 @@ struct Setup {
   std::uint64_t flow_hash_seed = 0;
   std::uint32_t max_flows = 0;  // over all workers
   base::Milliseconds drain_timeout{};
-  int ready = -1;  // an eventfd: the worker adds one when it accepts
+  int ready = -1;      // an eventfd: the worker adds one when it accepts
+  base::Fd channel{};  // the worker's end of its admin::Channel
 };
 
 /// Runs until drained or told to end; returns the exit status. SIGTERM and SIGQUIT must be blocked by the

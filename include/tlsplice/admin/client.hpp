@@ -1,0 +1,23 @@
+// The other end of the admin socket: what the verbs of the command line ask of a running service.
+#pragma once
+
+#include <string>
+#include <vector>
+
+#include "tlsplice/base/clock.hpp"
+#include "tlsplice/base/fd.hpp"
+#include "tlsplice/base/result.hpp"
+
+namespace tlsplice::admin {
+
+struct Answer {
+  std::string json;  // one object, without "error"
+  std::vector<base::Fd> descriptors;
+};
+
+/// Sends the command, a name such as "flows", and waits for the answer, at most `patience`. The error says
+/// what people can do: no service there, no right to ask it, or what the service had to say.
+base::Result<Answer> ask(const std::string& path, const std::string& command,
+                         base::Milliseconds patience = base::Milliseconds(5000));
+
+}  // namespace tlsplice::admin

@@ -1,0 +1,70 @@
+#include "desk.hpp"
+
+#include <fmt/format.h>
+#include <sys/socket.h>
+
+#include <array>
+#include <cerrno>
+
+#include "tlsplice/admin/channel.hpp"
+
+namespace tlsplice::master {
+
+using base::Result;
+
+Result<void> Desk::open(const policy::AdminSettings& settings, base::Log& log) {
+  if (settings.socket.empty()) return {};
+  auto server = admin::Server::open(settings.socket);
+  if (server) {
+    server_.emplace(std::move(*server));
+    return {};
+  }
+  if (!settings.is_default) return base::fail(std::move(server.error()));
+  log.warning("no_admin_socket", {{"why", server.error().text()},
+                                  {"remedy", "give this service a place of its own: [admin] socket"}});
+  return {};
+}
+
+void Desk::watch(std::vector<pollfd>& watched) const {
+  if (server_) server_->watch(watched);
+}
+
+void Desk::serve() {
+  if (server_) server_->serve(base::now(), [this](const admin::Request& request) { return answer(request); });
+}
+
+base::Instant Desk::next_deadline() const {
+  return server_ ? server_->next_deadline() : base::Instant::max();
+}
+
+void Desk::abandon() {
+  if (server_) server_->abandon();
+  server_.reset();
+}
+
+admin::Reply Desk::answer(const admin::Request& request) const {
+  if (request.command == "flows") return flows();
+  return admin::Reply::error(fmt::format("unknown command \"{}\", expected \"flows\"", request.command));
+}
+
+/// A stream from each worker to whoever asked: the rows never pass through here.
+admin::Reply Desk::flows() const {
+  admin::Reply reply;
+  std::string told;
+  for (std::size_t i = 0; i < workers_.count(); ++i) {
+    const Slot& slot = workers_.slot(i);
+    if (slot.process < 0) continue;  // and serves no flow
+    std::array<int, 2> ends = {-1, -1};
+    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()) != 0)
+      return admin::Reply::error(base::Error::system("open a stream for the flows", errno).text());
+    base::Fd reader(ends[0]);
+    // A worker that cannot be told leaves its stream at its end at once: the asker misses the last row.
+    (void)admin::send(slot.channel.get(), {admin::Order::kListFlows, base::Fd(ends[1])});
+    reply.descriptors.push_back(std::move(reader));
+    told += fmt::format(R"({}{{"worker": {}, "pid": {}}})", told.empty() ? "" : ", ", i, slot.process);
+  }
+  reply.json = fmt::format(R"({{"workers": [{}]}})", told);
+  return reply;
+}
+
+}  // namespace tlsplice::master

@@ -1,0 +1,223 @@
+#include "workers.hpp"
+
+#include <sys/eventfd.h>
+#include <sys/random.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <cerrno>
+#include <csignal>
+#include <cstdlib>
+
+#include "tlsplice/admin/channel.hpp"
+#include "tlsplice/base/memory.hpp"
+#include "tlsplice/worker/worker.hpp"
+
+namespace tlsplice::master {
+namespace {
+
+// Held back by each worker: what its running flows may still need after memory has run out.
+constexpr std::size_t kWorkerMemoryReserve = 8 * 1024 * 1024;
+
+}  // namespace
+
+using base::Error;
+using base::Milliseconds;
+using base::Result;
+
+Workers::Workers(const policy::Config& config, const Prepared& prepared, base::Log log,
+                 observe::CounterTable counters, Doors doors, Numbers numbers,
+                 std::optional<Identity> identity)
+    : config_(config),
+      prepared_(prepared),
+      log_(log),
+      counters_(std::move(counters)),
+      doors_(std::move(doors)),
+      numbers_(std::move(numbers)),
+      identity_(identity),
+      cpus_(steering::plan_cpus(counters_.workers())),
+      slots_(counters_.workers()) {
+  if (::getrandom(&flow_hash_seed_, sizeof flow_hash_seed_, 0) < 0) flow_hash_seed_ = 0;
+}
+
+Result<void> Workers::open() {
+  ready_ = base::Fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
+  if (!ready_) return base::fail(Error::system("open an eventfd", errno));
+  return {};
+}
+
+void Workers::start_due() {
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    Slot& slot = slots_[i];
+    if (slot.process > 0 || base::now() < slot.due) continue;
+    if (!start(i)) slot.due = base::now() + Backoff::kFirstPause;
+  }
+}
+
+bool Workers::start(std::size_t index) {
+  if (doors_.is_shut(index)) {
+    if (auto reopened = doors_.reopen(index); !reopened) {
+      log_.error("listen_failed", {{"worker", index}, {"error", reopened.error().text()}});
+      return false;
+    }
+  }
+  auto channel = admin::make_channel();
+  if (!channel) {
+    log_.error("fork_failed", {{"worker", index}, {"error", channel.error().text()}});
+    return false;
+  }
+  const pid_t master = ::getpid();
+  const pid_t process = ::fork();
+  if (process == 0) become_worker(index, std::move(channel->worker), master);
+  if (process < 0) {
+    log_.error("fork_failed", {{"worker", index}, {"error", Error::system("fork", errno).text()}});
+    return false;
+  }
+  Slot& slot = slots_[index];
+  slot.process = process;
+  slot.channel = std::move(channel->master);
+  slot.started = base::now();
+  slot.watch = {};
+  slot.stuck = false;
+  log_.info("worker_started", {{"worker", index}, {"worker_pid", process}});
+  return true;
+}
+
+/// In the child. What the master holds and this worker has no business with is closed first.
+void Workers::become_worker(std::size_t index, base::Fd channel, pid_t master) {
+  give_up_();
+  for (Slot& slot : slots_) slot.channel.reset();
+  std::vector<worker::Door> doors;
+  for (base::Fd& socket : doors_.take(index)) {
+    doors.push_back({std::move(socket), &prepared_.listeners[doors.size()].service});
+  }
+  numbers_.abandon();
+  if (config_.steering == policy::Steering::kCpu) {
+    auto stays = steering::stay_on(cpus_.cpu_of_worker[index]);
+    if (!stays) log_.warning("worker_not_pinned", {{"worker", index}, {"error", stays.error().text()}});
+  }
+  base::hold_memory_reserve(kWorkerMemoryReserve);
+  if (auto dropped = drop_privileges(identity_, master); !dropped) {
+    log_.error("worker_failed", {{"error", dropped.error().text()}});
+    std::exit(1);
+  }
+  std::exit(worker::run({.index = index,
+                         .doors = std::move(doors),
+                         .log = log_,
+                         .counters = counters_,
+                         .load = doors_.load(index),
+                         .steering = doors_.outcomes(),
+                         .target_context = *prepared_.target_context,
+                         .kernel = prepared_.kernel,
+                         .records_per_key = config_.key_update_after,
+                         .flow_hash_seed = flow_hash_seed_,
+                         .max_flows = config_.max_flows,
+                         .drain_timeout = config_.drain_timeout,
+                         .ready = ready_.get(),
+                         .channel = std::move(channel)}));
+}
+
+Workers::Death Workers::bury(pid_t process, int status, State state) {
+  const auto found = std::ranges::find(slots_, process, &Slot::process);
+  if (found == slots_.end()) return Death::kNotOurs;
+  const auto index = static_cast<std::size_t>(found - slots_.begin());
+  Slot& slot = *found;
+  slot.process = -1;
+  slot.channel.reset();
+  counters_.bury(index);  // nobody else writes its rows now
+  doors_.load(index).end();
+  const bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
+  if (clean && state == State::kEnding) return Death::kInOrder;
+  const auto lived = std::chrono::duration_cast<Milliseconds>(base::now() - slot.started);
+  const Milliseconds pause = slot.backoff.after_death(lived);
+  slot.due = base::now() + pause;
+  if (pause > Milliseconds(0) && state == State::kServing) give_queue_away(index);
+  counters_.worker(index).add(&tlsplice_counters::WorkerDeathCount);
+  doors_.load(index).restarted();
+  log_.error("worker_died", {{"worker", index},
+                             {"worker_pid", process},
+                             {WIFSIGNALED(status) ? "signal" : "status",
+                              WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)},
+                             {"lived_ms", lived.count()},
+                             {"pause_ms", pause.count()}});
+  return Death::kUntimely;
+}
+
+bool Workers::all_are_ready() {
+  eventfd_t ready = 0;
+  if (::eventfd_read(ready_.get(), &ready) == 0) ready_count_ += ready;
+  return ready_count_ >= slots_.size();
+}
+
+void Workers::look() {
+  const base::Instant now = base::now();
+  if (now < next_look_) return;
+  next_look_ = now + Watch::kBetweenLooks;
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    Slot& slot = slots_[i];
+    if (slot.process > 0) slot.watch.look(doors_.load(i).heartbeat(), now);
+  }
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    const Slot& slot = slots_[i];
+    if (slot.process > 0 && slot.stuck != slot.watch.stuck()) slot.stuck ? note_back(i) : note_stuck(i);
+    const bool absent = slot.process < 0 || slot.stuck;
+    if (absent && !doors_.is_shut(i)) give_queue_away(i);  // now, or as soon as somebody is there to take it
+  }
+}
+
+void Workers::note_stuck(std::size_t index) {
+  Slot& slot = slots_[index];
+  slot.stuck = true;
+  log_.error("worker_stuck",
+             {{"worker", index},
+              {"worker_pid", slot.process},
+              {"silent_ms", slot.watch.silent().count()},
+              {"remedy", "see what it does (is it stopped? gdb -p); kill -KILL it and it is replaced"}});
+}
+
+void Workers::note_back(std::size_t index) {
+  if (doors_.is_shut(index)) {
+    if (auto reopened = doors_.reopen(index); !reopened) {
+      return log_.error("listen_failed", {{"worker", index}, {"error", reopened.error().text()}});
+    }
+  }
+  slots_[index].stuck = false;
+  log_.info("worker_back", {{"worker", index}, {"worker_pid", slots_[index].process}});
+}
+
+/// If there is somebody to take it. Otherwise it waits for the worker or its successor.
+void Workers::give_queue_away(std::size_t index) {
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (i == index || slots_[i].process <= 0 || slots_[i].watch.stuck()) continue;
+    if (doors_.shut(index)) log_.info("queue_given_away", {{"worker", index}});
+    return;
+  }
+}
+
+void Workers::end(int signal) {
+  // Our copies first: a listening socket ends when the worker closes the last one, after it has emptied the
+  // queue.
+  doors_.clear();
+  signal_all(signal);
+}
+
+void Workers::signal_all(int signal) const {
+  for (const Slot& slot : slots_) {
+    if (slot.process > 0) ::kill(slot.process, signal);
+  }
+}
+
+bool Workers::anyone_alive() const {
+  return std::ranges::any_of(slots_, [](const Slot& slot) { return slot.process > 0; });
+}
+
+base::Instant Workers::next_start() const {
+  base::Instant next = base::Instant::max();
+  for (const Slot& slot : slots_) {
+    if (slot.process < 0) next = std::min(next, slot.due);
+  }
+  return next;
+}
+
+}  // namespace tlsplice::master
