@@ -28,4 +28,17 @@ std::optional<Loaded> load(const std::filesystem::path& file) {
   return Loaded{std::move(*config), std::move(*prepared)};
 }
 
+std::optional<std::string> admin_socket(const std::string& socket, const std::string& config) {
+  if (!socket.empty()) return socket;
+  if (config.empty()) return policy::kDefaultAdminSocket;
+  auto read = policy::read_config(config);
+  if (!read) {
+    print(config, read.error());
+    return std::nullopt;
+  }
+  if (!read->admin.socket.empty()) return std::move(read->admin.socket);
+  std::fprintf(stderr, "%s: [admin] socket = \"off\": this service cannot be asked\n", config.c_str());
+  return std::nullopt;
+}
+
 }  // namespace tlsplice::cli

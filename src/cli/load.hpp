@@ -4,6 +4,7 @@
 
 #include <filesystem>
 #include <optional>
+#include <string>
 
 #include "tlsplice/master/prepare.hpp"
 #include "tlsplice/policy/config.hpp"
@@ -17,5 +18,10 @@ struct Loaded {
 
 /// Nothing when there were mistakes; they have been printed.
 std::optional<Loaded> load(const std::filesystem::path& file);
+
+/// Where a running service is asked: `socket` when it is named, else what the configuration in the file
+/// `config` says, else the default. Nothing when that file has mistakes or turns the socket off; that has
+/// been printed.
+std::optional<std::string> admin_socket(const std::string& socket, const std::string& config);
 
 }  // namespace tlsplice::cli

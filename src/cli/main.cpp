@@ -8,6 +8,7 @@
 #include <exception>
 #include <memory>
 
+#include "load.hpp"
 #include "verbs.hpp"
 
 namespace tlsplice::cli {
@@ -34,13 +35,15 @@ void setup_run(CLI::App& command, Chosen& chosen);
 void setup_check(CLI::App& command, Chosen& chosen);
 void setup_describe_ssl_policies(CLI::App& command, Chosen& chosen);
 void setup_probe(CLI::App& command, Chosen& chosen);
+void setup_flows(CLI::App& command, Chosen& chosen);
 int usage_error(const CLI::App& app, const CLI::ParseError& error);
 
-constexpr std::array<Verb, 4> kVerbs{{
+constexpr std::array<Verb, 5> kVerbs{{
     {"run", "Serve in the foreground", setup_run},
     {"check", "Validate a configuration, and say what this OpenSSL and this kernel can do for it",
      setup_check},
     {"describe-ssl-policies", "Print the predefined security policies", setup_describe_ssl_policies},
+    {"flows", "Print the live flows of a running service", setup_flows},
     {"probe", "Try what this kernel offers, and say what follows from each no", setup_probe},
 }};
 
@@ -101,6 +104,46 @@ void setup_probe(CLI::App& command, Chosen& chosen) {
   command.footer(
       "Run it as the user that starts the service. Exit status 0 if tlsplice can serve here, 1 otherwise.");
   command.callback([json, &chosen] { chosen = [json] { return probe(*json); }; });
+}
+
+/// Where a running service is asked: --socket, or what the configuration says, or the default.
+struct Service {
+  std::string socket;
+  std::string config;
+};
+
+std::shared_ptr<Service> add_service_options(CLI::App& command) {
+  const auto service = std::make_shared<Service>();
+  auto* socket =
+      command.add_option("--socket", service->socket, "The admin socket of the service")->type_name("PATH");
+  command
+      .add_option("-c,--config", service->config, "The configuration of the service, which names the socket")
+      ->type_name("FILE")
+      ->excludes(socket);
+  command.footer(fmt::format("Without --socket and -c it asks {}.", policy::kDefaultAdminSocket));
+  return service;
+}
+
+void setup_flows(CLI::App& command, Chosen& chosen) {
+  const auto service = add_service_options(command);
+  const auto filter = std::make_shared<FlowFilter>();
+  const auto json = std::make_shared<bool>(false);
+  command.add_option("--listener", filter->listener, "Only flows of this listener")->type_name("NAME");
+  command
+      .add_option("--peer", filter->peer,
+                  "Only flows with this client or target: an address, or address:port")
+      ->type_name("ADDR");
+  command.add_flag("--json", *json, "JSON instead of a table");
+  command.footer(
+      command.get_footer() +
+      "\nThe columns with a comma are of the client's socket and of the target's: KTLS is what tlsplice "
+      "knows, those\nbehind it are the kernel's own words.");
+  command.callback([=, &chosen] {
+    chosen = [=] {
+      const auto socket = admin_socket(service->socket, service->config);
+      return socket ? flows(*socket, *filter, *json) : kExitFailed;
+    };
+  });
 }
 
 int usage_error(const CLI::App& app, const CLI::ParseError& error) {

@@ -40,6 +40,15 @@ enum class Output : std::uint8_t { kJson, kTable };
 /// Prints the policies of these names, or all, in the order of the service.
 int describe_ssl_policies(const std::vector<std::string>& names, Output output);
 
+/// Empty: all of them.
+struct FlowFilter {
+  std::string listener;
+  std::string peer;  // a client's or target's address, with its port or without
+};
+
+/// Prints the live flows of the service that answers on that socket, the oldest first.
+int flows(const std::string& admin_socket, const FlowFilter& filter, bool as_json);
+
 /// Tries what this kernel offers and prints it, one line each, or as one JSON object.
 int probe(bool json);
 
