@@ -1,4 +1,5 @@
-// Bytes with descriptors beside them on a Unix socket (unix(7), SCM_RIGHTS).
+// Bytes with descriptors beside them on a Unix socket (unix(7), SCM_RIGHTS): the one place that knows how
+// such a message is laid out.
 #pragma once
 
 #include <sys/types.h>

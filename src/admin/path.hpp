@@ -1,4 +1,5 @@
-// The file name of a Unix socket as an address.
+// The file name of a Unix socket as an address, for both ends of the admin socket. Names of the abstract kind
+// are not for us: they have no permissions.
 #pragma once
 
 #include <sys/un.h>

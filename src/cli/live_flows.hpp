@@ -1,4 +1,5 @@
-// The live flows of a running service: asked for at its admin socket, told by its workers.
+// The live flows of a running service: asked for at its admin socket, told by its workers, each on a stream
+// of its own. The master never sees them.
 #pragma once
 
 #include <string>

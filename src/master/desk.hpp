@@ -1,4 +1,5 @@
-// Where people ask a running service: the admin socket, and what the master answers to each command.
+// Where people ask a running service: the admin socket, and what the master answers to each command. It waits
+// for nobody: not for whoever asks, nor for a worker.
 #pragma once
 
 #include <poll.h>

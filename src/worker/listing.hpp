@@ -1,4 +1,5 @@
-// Telling of the live flows, for `tlsplice flows`.
+// Telling of the live flows, for `tlsplice flows`: a coroutine beside the flows, which goes through the list
+// in turns.
 #pragma once
 
 #include "tlsplice/base/fd.hpp"

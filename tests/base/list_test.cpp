@@ -46,6 +46,20 @@ TEST(List, KeepsTheOrder) {
   EXPECT_TRUE(list.empty());
 }
 
+TEST(List, AnElementGoesBehindAnother) {
+  Element one(1), two(2), three(3), four(4);
+  List<Element> list;
+  list.push_front(two);
+  list.push_front(one);
+  list.insert_after(two, four);
+  list.insert_after(two, three);
+  EXPECT_EQ(numbers(list), (std::vector{1, 2, 3, 4}));
+  EXPECT_EQ(list.after(one), &two);
+  EXPECT_EQ(list.after(four), nullptr);
+  for (Element* element : {&one, &two, &three, &four}) element->unlink();
+  EXPECT_TRUE(list.empty());
+}
+
 TEST(List, AnElementLeavesFromAnyPlace) {
   Element one(1), two(2), three(3);
   List<Element> list;

@@ -206,6 +206,30 @@ TEST(RecordLine, HasADashForWhatIsNotThere) {
             "\"sent_bytes\":0,\"duration_ms\":0,\"end\":\"closed\",\"detail\":\"-\"}\n");
 }
 
+TEST(RecordRow, SaysWhatIsKnownSoFar) {
+  FlowRecord record = flow(true);
+  record.protocol = "TLSv1.3";
+  record.cipher = "TLS_AES_128_GCM_SHA256";
+  record.server_name = std::string(255, 'n');
+  record.received = 5;
+  record.sent = 6;
+  tlsplice_flow row{};
+  describe(record, record.started + base::Milliseconds(1500), row);
+  EXPECT_STREQ(row.listener, "web");
+  EXPECT_STREQ(row.client, "192.0.2.1:50000");
+  EXPECT_STREQ(row.target, "");
+  EXPECT_STREQ(row.protocol, "TLSv1.3");
+  EXPECT_STREQ(row.cipher, "TLS_AES_128_GCM_SHA256");
+  EXPECT_STREQ(row.client_ktls, "-");
+  EXPECT_EQ(row.server_name, record.server_name);
+  EXPECT_EQ(row.age_ms, 1500u);
+  EXPECT_EQ(row.received, 5u);
+  EXPECT_EQ(row.sent, 6u);
+  record.target = net::Address::parse("2001:db8::1", 8080).value();
+  describe(record, record.started, row);
+  EXPECT_STREQ(row.target, "[2001:db8::1]:8080");
+}
+
 TEST(RecordLine, IsNotWrittenBelowItsLevel) {
   const FlowRecord record = flow(false);
   EXPECT_EQ(line_of(record, base::LogFormat::kJson, base::Milliseconds(0), base::LogLevel::kWarning), "");

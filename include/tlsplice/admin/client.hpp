@@ -1,4 +1,5 @@
-// The other end of the admin socket: what the verbs of the command line ask of a running service.
+// The other end of the admin socket: what the verbs of the command line ask of a running service. For
+// processes that may wait.
 #pragma once
 
 #include <string>
