@@ -20,6 +20,7 @@ MAPPED_ARRAY(listeners, tlsplice_listener);
 MAPPED_ARRAY(targets, tlsplice_target);
 MAPPED_ARRAY(negotiated, tlsplice_negotiated);
 MAPPED_ARRAY(ktls, tlsplice_ktls);
+MAPPED_ARRAY(histograms, tlsplice_histograms);
 
 // As in the kernel's kernel/bpf/map_iter.c and include/linux/bpf.h.
 struct seq_file;

@@ -18,7 +18,8 @@ observe::Backing Numbers::backing() const {
           .listeners = maps_->listeners(),
           .targets = maps_->targets(),
           .negotiated = maps_->negotiated(),
-          .ktls = maps_->ktls()};
+          .ktls = maps_->ktls(),
+          .histograms = maps_->histograms()};
 }
 
 void Numbers::pin(const std::string& directory, base::Log& log) {

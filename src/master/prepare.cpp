@@ -55,7 +55,7 @@ void lay_out_numbers(const policy::Config& config, Prepared& prepared) {
   for (Prepared::Listener& listener : prepared.listeners) {
     listener.service.row = numbers.listeners.size();
     listener.service.target_row = first_target.at(listener.service.group.name);
-    numbers.listeners.push_back(listener.service.name);
+    numbers.listeners.push_back({listener.service.name, policy::to_string(listener.service.protocol)});
   }
 }
 

@@ -76,7 +76,8 @@ base::Result<CounterTable> CounterTable::create(const Shape& shape, const Backin
                            make(table.listeners_, shape.listeners.size() * workers, backing.listeners),
                            make(table.targets_, shape.targets.size() * workers, backing.targets),
                            make(table.negotiated_, TLSPLICE_NEGOTIATED_ROWS * workers, backing.negotiated),
-                           make(table.ktls_, TLSPLICE_KTLS_ROWS * workers, backing.ktls)}) {
+                           make(table.ktls_, TLSPLICE_KTLS_ROWS * workers, backing.ktls),
+                           make(table.histograms_, shape.listeners.size() * workers, backing.histograms)}) {
     if (!made) return base::fail(made.error());
   }
   table.enter_names(shape);
@@ -87,8 +88,11 @@ void CounterTable::enter_names(const Shape& shape) const {
   for (std::size_t worker = 0; worker < shape.workers; ++worker) {
     for (std::size_t i = 0; i < shape.listeners.size(); ++i) {
       tlsplice_listener& row = listeners_[i * shape.workers + worker];
-      enter(row.listener, shape.listeners[i]);
-      row.worker = worker;
+      tlsplice_histograms& times = histograms_[i * shape.workers + worker];
+      enter(row.listener, shape.listeners[i].name);
+      enter(row.protocol, shape.listeners[i].protocol);
+      enter(times.listener, shape.listeners[i].name);
+      row.worker = times.worker = worker;
     }
     for (std::size_t i = 0; i < shape.targets.size(); ++i) {
       tlsplice_target& row = targets_[i * shape.workers + worker];
@@ -116,6 +120,7 @@ Counters CounterTable::worker(std::size_t index) const {
   own.targets_ = &targets_[index];
   own.negotiated_ = &negotiated_[index * TLSPLICE_NEGOTIATED_ROWS];
   own.ktls_ = &ktls_[index * TLSPLICE_KTLS_ROWS];
+  own.histograms_ = &histograms_[index];
   own.stride_ = workers();
   return own;
 }

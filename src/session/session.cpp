@@ -37,6 +37,10 @@ class Session final : public LiveFlow, private relay::Meter {
   Task<std::expected<base::Fd, End>> connect_target(std::uint64_t hash);
   Task<std::expected<StreamPointer, End>> secure_target(base::Fd socket);
   End learn(const relay::Outcome& outcome, const net::Notes& client, const net::Notes& target);
+  /// By the ring's clock, which reads once a round.
+  void time(observe::Timing timing, base::Instant since) {
+    here_.counters.add(record_.listener_row, timing, here_.ring.now() - since);
+  }
 
   Surroundings& here_;
   const Service& service_;
@@ -68,6 +72,7 @@ Session::Session(Surroundings& here, const Service& service, net::Address peer)
 void Session::record(End end) {
   record_.end = end;
   observe::count_end(here_.counters, record_);
+  time(observe::Timing::kFlow, record_.started);
   observe::write(here_.log, record_, here_.ring.now());
 }
 
@@ -150,6 +155,7 @@ Task<std::expected<StreamPointer, End>> Session::meet_client(base::Fd socket) {
   auto [taken, where] = kernel.take_over(std::move(*stream), here_.counters);
   record_.client_ktls = where;
   observe::count_client_tls(here_.counters, record_);
+  time(observe::Timing::kHandshake, record_.started);
   if (!taken) co_return std::unexpected(End::kKtlsRequired);
   co_return std::move(taken);
 }
@@ -171,6 +177,7 @@ Task<std::expected<base::Fd, End>> Session::connect_target(std::uint64_t hash) {
   for (std::size_t i = 0; i < tries; ++i) {
     const std::size_t chosen = (first + i) % targets.size();
     const net::Address& target = targets[chosen];
+    const base::Instant began = here_.ring.now();
     auto socket = co_await uring::connect(here_.ring, here_.stop, target, service_.group.connect_timeout);
     if (socket) {
       record_.target = target;
@@ -178,6 +185,7 @@ Task<std::expected<base::Fd, End>> Session::connect_target(std::uint64_t hash) {
       record_.target_row = service_.target_row + chosen;
       record_.detail.clear();
       observe::count_target(here_.counters, record_);
+      time(observe::Timing::kConnect, began);
       co_return std::move(*socket);
     }
     record_.detail = socket.error().text();

@@ -47,6 +47,7 @@ void set_sizes(numbers_bpf& skeleton, const Sizes& sizes) {
   resize(skeleton.maps.targets, sizes.targets * sizes.workers);
   resize(skeleton.maps.negotiated, TLSPLICE_NEGOTIATED_ROWS * sizes.workers);
   resize(skeleton.maps.ktls, TLSPLICE_KTLS_ROWS * sizes.workers);
+  resize(skeleton.maps.histograms, sizes.listeners * sizes.workers);
 }
 
 void leave_out_tables(numbers_bpf& skeleton) {
@@ -103,6 +104,9 @@ int Maps::negotiated() const {
 int Maps::ktls() const {
   return bpf_map__fd(loaded_->skeleton->maps.ktls);
 }
+int Maps::histograms() const {
+  return bpf_map__fd(loaded_->skeleton->maps.histograms);
+}
 
 // ---- Pins
 
@@ -119,10 +123,10 @@ Result<void> expect_bpffs(const std::string& directory) {
 namespace {
 
 // Every file that a service makes. What else lies in the directory is somebody else's and stays.
-constexpr const char* kFiles[] = {"workers",       "steering",      "counters",       "listeners",
-                                  "targets",       "negotiated",    "ktls",           "listeners_table",
-                                  "targets_table", "workers_table", "steering_table", "negotiated_table",
-                                  "ktls_table"};
+constexpr const char* kFiles[] = {"workers",          "steering",      "counters",      "listeners",
+                                  "targets",          "negotiated",    "ktls",          "histograms",
+                                  "listeners_table",  "targets_table", "workers_table", "steering_table",
+                                  "negotiated_table", "ktls_table"};
 
 Result<base::Fd> open_directory(const std::string& directory) {
   if (auto there = expect_bpffs(directory); !there) return base::fail(std::move(there.error()));
@@ -164,10 +168,9 @@ Pins::~Pins() {
 
 Result<void> Pins::pin(const Maps& maps) {
   const std::pair<const char*, int> files[] = {
-      {"workers", maps.workers()},   {"steering", maps.steering()},
-      {"counters", maps.counters()}, {"listeners", maps.listeners()},
-      {"targets", maps.targets()},   {"negotiated", maps.negotiated()},
-      {"ktls", maps.ktls()}};
+      {"workers", maps.workers()},     {"steering", maps.steering()},    {"counters", maps.counters()},
+      {"listeners", maps.listeners()}, {"targets", maps.targets()},      {"negotiated", maps.negotiated()},
+      {"ktls", maps.ktls()},           {"histograms", maps.histograms()}};
   for (const auto& [name, map] : files) {
     if (bpf_obj_pin(map, path(name).c_str()) != 0)
       return base::fail(Error::system(fmt::format("pin {}", path(name)), errno));

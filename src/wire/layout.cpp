@@ -11,7 +11,7 @@ constexpr bool kIsRow = std::is_standard_layout_v<Row> && std::is_trivially_copy
                         sizeof(Row) % 64 == 0 && alignof(Row) == 64;
 
 static_assert(kIsRow<tlsplice_counters> && kIsRow<tlsplice_listener> && kIsRow<tlsplice_target>);
-static_assert(kIsRow<tlsplice_negotiated> && kIsRow<tlsplice_ktls>);
+static_assert(kIsRow<tlsplice_negotiated> && kIsRow<tlsplice_ktls> && kIsRow<tlsplice_histograms>);
 static_assert(kIsRow<tlsplice_worker_load> && kIsRow<tlsplice_steering>);
 
 // The worker, the steering program and the master each write a cache line of their own.

@@ -24,8 +24,8 @@ from peers import (Target, TlsEnd, client_context, echoed, serve_echo, server_co
 
 FLOWS = int(os.environ.get("TLSPLICE_FLOWS", scaled(10000, 1000)))
 AT_ONCE = 40
-FILES = {"workers", "steering", "counters", "listeners", "targets", "negotiated", "ktls"}
-TABLES = {f"{name}_table" for name in FILES - {"counters"}}
+FILES = {"workers", "steering", "counters", "listeners", "targets", "negotiated", "ktls", "histograms"}
+TABLES = {f"{name}_table" for name in FILES - {"counters", "histograms"}}
 
 
 def bpftool(*arguments):
@@ -145,9 +145,18 @@ class Values(Numbers):
         tls = self.books["web"]["NewFlowCount"]
         self.wait_sums("workers", {"active": 0, "accepted": total["NewFlowCount"], "handshakes": tls})
         self.wait_sums("negotiated", {"NegotiatedCount": tls}, side="client")
+        flows = total["NewFlowCount"]
+        for timed, count in ("handshake", tls), ("connect", flows), ("flow", flows):
+            self.assertEqual(self.timed(timed), count)
         self.wait_sums("counters", {"NewFlowCount": total["NewFlowCount"], "NewFlowCount_TLS": tls})
         steered = self.sums("steering")
         self.assertGreaterEqual(steered["least_loaded"] + steered["kernel_no_worker"], total["NewFlowCount"])
+
+    def timed(self, what):
+        """How many are in the buckets of that histogram."""
+        sums = self.sums("histograms")
+        del sums[f"{what}_us"]
+        return sum(count for name, count in sums.items() if name.startswith(f"{what}_"))
 
     def kill_a_worker(self, proxy, part):
         index = part % 2

@@ -23,7 +23,7 @@ using T = tlsplice_target;
 struct RowsTest : testing::Test {
   CounterTable table = std::move(*CounterTable::create(
       Shape{.workers = 2,
-            .listeners = {"web", "plain"},
+            .listeners = {{"web", "TLS"}, {"plain", "TCP"}},
             .targets = {{"app", "192.0.2.1:80"}, {"app", "192.0.2.2:80"}, {"db", "[2001:db8::1]:5432"}}}));
   Counters first = table.worker(0);
   Counters second = table.worker(1);

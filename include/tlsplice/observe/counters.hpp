@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <span>
 #include <string>
 #include <string_view>
 #include <vector>
@@ -11,6 +12,7 @@
 #include "tlsplice/base/log.hpp"
 #include "tlsplice/base/result.hpp"
 #include "tlsplice/base/shared_rows.hpp"
+#include "tlsplice/observe/histograms.hpp"
 #include "tlsplice/wire/counters.h"
 #include "tlsplice/wire/numbers.h"
 
@@ -47,6 +49,10 @@ class Counters {
     add(listener, counter, static_cast<__u64>(-1));
   }
   void subtract(std::size_t target, TargetCounter counter) { add(target, counter, static_cast<__u64>(-1)); }
+  /// What took that long, at this listener.
+  void add(std::size_t listener, Timing timing, std::chrono::nanoseconds took) {
+    count(histograms_[listener * stride_], timing, took);
+  }
   /// A connection that negotiated this.
   void add(const Negotiated& negotiated);
   /// Where a connection's TLS is, or why not in the kernel: the record's word. Both directions of a
@@ -61,17 +67,22 @@ class Counters {
   tlsplice_target* targets_ = nullptr;
   tlsplice_negotiated* negotiated_ = nullptr;
   tlsplice_ktls* ktls_ = nullptr;
+  tlsplice_histograms* histograms_ = nullptr;
   std::size_t stride_ = 1;  // rows from one listener or target to the next
 };
 
 /// What there is to count. Fixed for the service's life.
 struct Shape {
+  struct Listener {
+    std::string name;
+    std::string protocol;  // "TLS", "TCP"
+  };
   struct Target {
     std::string group;
     std::string address;
   };
   std::size_t workers = 1;
-  std::vector<std::string> listeners{"-"};
+  std::vector<Listener> listeners{{"-", "-"}};
   std::vector<Target> targets{{"-", "-"}};
 };
 
@@ -82,6 +93,7 @@ struct Backing {
   int targets = -1;
   int negotiated = -1;
   int ktls = -1;
+  int histograms = -1;
 };
 
 /// Owns the mappings. Inherited by fork, gone with the last process.
@@ -97,18 +109,33 @@ class CounterTable {
   __u64 sum(Counter counter) const;
   __u64 sum(std::size_t listener, ListenerCounter counter) const;
   __u64 sum(std::size_t target, TargetCounter counter) const;
+
+  // The rows as they lie in memory, for who shows them: read with base::shared_get. Those of a listener or
+  // target stand side by side, one a worker.
+  std::span<const tlsplice_counters> counter_rows() const { return all(counters_); }
+  std::span<const tlsplice_listener> listener_rows() const { return all(listeners_); }
+  std::span<const tlsplice_target> target_rows() const { return all(targets_); }
+  std::span<const tlsplice_negotiated> negotiated_rows() const { return all(negotiated_); }
+  std::span<const tlsplice_ktls> ktls_rows() const { return all(ktls_); }
+  std::span<const tlsplice_histograms> histogram_rows() const { return all(histograms_); }
+
   /// The line "counters": each one's sum over the workers, zeros too.
   void write(base::Log& log) const;
 
  private:
   CounterTable() = default;
   void enter_names(const Shape& shape) const;
+  template <typename Row>
+  static std::span<const Row> all(const base::SharedRows<Row>& rows) {
+    return {&rows[0], rows.count()};
+  }
 
   base::SharedRows<tlsplice_counters> counters_;
   base::SharedRows<tlsplice_listener> listeners_;
   base::SharedRows<tlsplice_target> targets_;
   base::SharedRows<tlsplice_negotiated> negotiated_;
   base::SharedRows<tlsplice_ktls> ktls_;
+  base::SharedRows<tlsplice_histograms> histograms_;
 };
 
 }  // namespace tlsplice::observe

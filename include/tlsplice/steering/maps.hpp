@@ -39,6 +39,7 @@ class Maps {
   int targets() const;
   int negotiated() const;
   int ktls() const;
+  int histograms() const;
 
  private:
   friend class Pins;
@@ -52,9 +53,9 @@ class Maps {
 base::Result<void> expect_bpffs(const std::string& directory);
 
 /// The files of one service in a directory of its own on bpffs: every map under its name, and all but
-/// `counters` once more as a table (`listeners_table` and so on) where the kernel has BPF iterators. Readable
-/// by root. They go with the Pins; what a service left behind that did not end in order is replaced by the
-/// next one.
+/// `counters` and `histograms` once more as a table (`listeners_table` and so on) where the kernel has BPF
+/// iterators. Readable by root. They go with the Pins; what a service left behind that did not end in order
+/// is replaced by the next one.
 class Pins {
  public:
   /// Makes the directory if need be. Fails when there is no bpffs, or when another service lives there.

@@ -48,7 +48,8 @@
   X(RejectedFlowCount_Descriptors)                                                                           \
   X(RejectedFlowCount_Memory)                                                                                \
   X(DroppedLogLineCount)                                                                                     \
-  X(WorkerDeathCount) /* of this slot: ended without being told to */
+  X(WorkerDeathCount)  /* of this slot: ended without being told to */                                       \
+  X(MonitorDeathCount) /* the same of the monitor process; in the first slot, by the master */
 
 struct tlsplice_counters {
 #define TLSPLICE_COUNTER_FIELD(name) __u64 name;

@@ -70,6 +70,7 @@
 
 struct tlsplice_listener {
   char listener[TLSPLICE_NAME_SIZE];
+  char protocol[8]; /* "TLS", "TCP" */
   __u64 worker;
   TLSPLICE_LISTENER_COUNTERS(TLSPLICE_FIELD)
 } TLSPLICE_ROW;
@@ -101,5 +102,74 @@ struct tlsplice_negotiated {
 } TLSPLICE_ROW;
 
 #undef TLSPLICE_FIELD
+
+/* Map `histograms`: row listener * workers + worker. How long things took: each bucket counts those that took
+ * at most so many microseconds and longer than the bucket before allows, the last one all that took longer.
+ * How many there were is the sum of the buckets; `_us` is the sum of what they took, in microseconds. */
+#define TLSPLICE_LONGER 0xffffffffffffffffULL
+
+/* The TLS handshake with the client, from the accepted connection on: those that were completed. */
+#define TLSPLICE_HANDSHAKE_BUCKETS(X) \
+  X(handshake_upto_1ms, 1000)         \
+  X(handshake_upto_2500us, 2500)      \
+  X(handshake_upto_5ms, 5000)         \
+  X(handshake_upto_10ms, 10000)       \
+  X(handshake_upto_25ms, 25000)       \
+  X(handshake_upto_50ms, 50000)       \
+  X(handshake_upto_100ms, 100000)     \
+  X(handshake_upto_250ms, 250000)     \
+  X(handshake_upto_500ms, 500000)     \
+  X(handshake_upto_1s, 1000000)       \
+  X(handshake_upto_2500ms, 2500000)   \
+  X(handshake_upto_5s, 5000000)       \
+  X(handshake_upto_10s, 10000000)     \
+  X(handshake_longer, TLSPLICE_LONGER)
+
+/* The connection to a target, of each try that succeeded. */
+#define TLSPLICE_CONNECT_BUCKETS(X) \
+  X(connect_upto_250us, 250)        \
+  X(connect_upto_500us, 500)        \
+  X(connect_upto_1ms, 1000)         \
+  X(connect_upto_2500us, 2500)      \
+  X(connect_upto_5ms, 5000)         \
+  X(connect_upto_10ms, 10000)       \
+  X(connect_upto_25ms, 25000)       \
+  X(connect_upto_50ms, 50000)       \
+  X(connect_upto_100ms, 100000)     \
+  X(connect_upto_250ms, 250000)     \
+  X(connect_upto_500ms, 500000)     \
+  X(connect_upto_1s, 1000000)       \
+  X(connect_upto_3s, 3000000)       \
+  X(connect_upto_10s, 10000000)     \
+  X(connect_longer, TLSPLICE_LONGER)
+
+/* A flow, from the accepted connection to its end, however it ended. */
+#define TLSPLICE_FLOW_BUCKETS(X) \
+  X(flow_upto_10ms, 10000)       \
+  X(flow_upto_100ms, 100000)     \
+  X(flow_upto_1s, 1000000)       \
+  X(flow_upto_5s, 5000000)       \
+  X(flow_upto_10s, 10000000)     \
+  X(flow_upto_30s, 30000000)     \
+  X(flow_upto_1min, 60000000)    \
+  X(flow_upto_5min, 300000000)   \
+  X(flow_upto_15min, 900000000)  \
+  X(flow_upto_1h, 3600000000)    \
+  X(flow_upto_6h, 21600000000)   \
+  X(flow_upto_24h, 86400000000)  \
+  X(flow_longer, TLSPLICE_LONGER)
+
+#define TLSPLICE_BUCKET(name, upto_us) __u64 name;
+struct tlsplice_histograms {
+  char listener[TLSPLICE_NAME_SIZE];
+  __u64 worker;
+  __u64 handshake_us;
+  TLSPLICE_HANDSHAKE_BUCKETS(TLSPLICE_BUCKET)
+  __u64 connect_us;
+  TLSPLICE_CONNECT_BUCKETS(TLSPLICE_BUCKET)
+  __u64 flow_us;
+  TLSPLICE_FLOW_BUCKETS(TLSPLICE_BUCKET)
+} TLSPLICE_ROW;
+#undef TLSPLICE_BUCKET
 
 #endif /* TLSPLICE_WIRE_NUMBERS_H */
