@@ -45,6 +45,7 @@ std::expected<Config, std::vector<Mistake>> parse_config(std::string_view text,
   read_log(root, config.log);
   read_admin(root, config.admin);
   Seen seen;
+  read_metrics(root, config.metrics, seen);
   for (TableReader& table : root.tables("target_group")) {
     config.target_groups.push_back(read_target_group(table, seen));
   }

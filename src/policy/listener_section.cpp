@@ -77,9 +77,8 @@ HostPort read_address(TableReader& table, Seen& seen) {
   }
   const auto [entry, fresh] = seen.address_lines.emplace(to_string(*address), text->place.line);
   if (!fresh) {
-    table.wrong("address",
-                fmt::format("{} is taken by the listener of line {}, expected another address or port",
-                            in_quotes(text->value), entry->second));
+    table.wrong("address", fmt::format("{} is taken by line {}, expected another address or port",
+                                       in_quotes(text->value), entry->second));
   }
   return *address;
 }

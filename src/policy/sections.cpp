@@ -1,5 +1,6 @@
-// The top of the configuration, [log] and the target groups, with the limits of their values; listeners have
-// a file of their own. A value that is wrong leaves the default in its place and a Mistake behind.
+// The top of the configuration, [log], [metrics] and the target groups, with the limits of their values;
+// listeners have a file of their own. A value that is wrong leaves the default in its place and a Mistake
+// behind.
 #include "sections.hpp"
 
 #include <fmt/format.h>
@@ -101,6 +102,25 @@ void read_admin(TableReader& file, AdminSettings& admin) {
     }
     admin.socket = off ? std::string() : std::move(socket->value);
     admin.is_default = false;
+  }
+  table->finish();
+}
+
+void read_metrics(TableReader& file, MetricsSettings& metrics, Seen& seen) {
+  auto table = file.table("metrics", R"(a table headed [metrics])");
+  if (!table) return;
+  if (const auto text = table->text("address")) {
+    metrics.configured = true;
+    metrics.address.reset();
+    if (text->value != "off") {
+      const auto address = parse_host_port(text->value);
+      if (address) {
+        metrics.address = *address;
+        seen.address_lines.emplace(to_string(*address), text->place.line);
+      } else {
+        table->wrong("address", address.error() + R"(, or "off")");
+      }
+    }
   }
   table->finish();
 }

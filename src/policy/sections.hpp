@@ -24,6 +24,8 @@ struct Seen {
 void read_top(TableReader& file, Config& config);
 void read_log(TableReader& file, LogSettings& log);
 void read_admin(TableReader& file, AdminSettings& admin);
+/// Before the listeners, which then cannot have its address.
+void read_metrics(TableReader& file, MetricsSettings& metrics, Seen& seen);
 TargetGroup read_target_group(TableReader table, Seen& seen);
 /// `folder` is where relative certificate paths begin.
 Listener read_listener(TableReader table, const std::filesystem::path& folder, Seen& seen);

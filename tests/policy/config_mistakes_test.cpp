@@ -136,7 +136,7 @@ TEST(ConfigMistakes, UnknownKeys) {
   EXPECT_EQ(top("colour = 1"),
             (Lines{"t.toml:1:1: colour: unknown key, known here are workers, user, max_flows, "
                    "key_update_after, "
-                   "drain_timeout, steering, bpf_directory, log, admin, target_group, listener"}));
+                   "drain_timeout, steering, bpf_directory, log, admin, metrics, target_group, listener"}));
   EXPECT_EQ(top("Max-Flows = 1"), (Lines{"t.toml:1:1: Max-Flows: unknown key, did you mean max_flows?"}));
   EXPECT_EQ(top("log.fromat = 1"), (Lines{"t.toml:1:5: log.fromat: unknown key, did you mean format?"}));
   EXPECT_EQ(in_listener("\"a b\" = 1")[0].substr(0, 40), "t.toml:17:1: listener.\"a b\": unknown key");
@@ -224,7 +224,7 @@ TEST(ConfigMistakes, Addresses) {
               at + "\"0.0.0.0:" + port + "\": \"" + port + "\" is no port, expected 1 to 65535");
   }
   EXPECT_EQ(address("127.0.0.1:80"),
-            at + "\"127.0.0.1:80\" is taken by the listener of line 9, expected another address or port");
+            at + "\"127.0.0.1:80\" is taken by line 9, expected another address or port");
   EXPECT_EQ(in_listener("address = 443", "address"), (Lines{at + "expected text in quotes, not a number"}));
 }
 

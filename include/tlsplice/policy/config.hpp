@@ -5,6 +5,7 @@
 
 #include <cstdint>
 #include <filesystem>
+#include <optional>
 #include <string>
 #include <vector>
 
@@ -24,6 +25,7 @@ inline constexpr Milliseconds kDefaultConnectTimeout{10'000};
 inline constexpr Milliseconds kDefaultDrainTimeout{30'000};
 inline constexpr const char* kDefaultAdminSocket = "/run/tlsplice/admin.sock";
 inline constexpr const char* kDefaultBpfDirectory = "/sys/fs/bpf/tlsplice";
+inline constexpr std::uint16_t kDefaultMetricsPort = 9464;  // Prometheus exporters': one that is free there
 inline constexpr std::uint32_t kDefaultMaxFlows = 100'000;
 inline constexpr std::uint32_t kDefaultSpliceFrom = 64 * 1024;
 inline constexpr std::uint32_t kDefaultCopyBelow = 16 * 1024;
@@ -113,6 +115,12 @@ struct AdminSettings {
   bool is_default = true;                    // and may then be missing
 };
 
+/// Where the monitor process answers over HTTP.
+struct MetricsSettings {
+  std::optional<HostPort> address = HostPort{"127.0.0.1", kDefaultMetricsPort};  // nullopt: "off"
+  bool configured = false;  // the address stands in the file: the service does not start without it
+};
+
 struct Config {
   std::filesystem::path file;
   std::uint32_t workers = 0;  // 0: one per CPU
@@ -125,6 +133,7 @@ struct Config {
   std::string bpf_directory = kDefaultBpfDirectory;  // where the numbers are pinned; absolute
   LogSettings log;
   AdminSettings admin;
+  MetricsSettings metrics;
   std::vector<TargetGroup> target_groups;
   std::vector<Listener> listeners;
 
