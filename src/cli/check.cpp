@@ -35,6 +35,9 @@ int check(const std::filesystem::path& file) {
   const auto& [config, prepared] = *loaded;
   fmt::print("{}: good, with {}\n", file.string(), tls::library_version());
   fmt::print("kernel TLS: {}{}\n", prepared.kernel.ulp ? "yes" : "no, ", prepared.kernel.why_not);
+  fmt::print("metrics: {}\n", config.metrics.address ? fmt::format("http://{}/metrics",
+                                                                   policy::to_string(*config.metrics.address))
+                                                     : "off");
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
     const policy::Listener& listener = config.listeners[i];
     const master::Prepared::Listener& made = prepared.listeners[i];

@@ -10,9 +10,9 @@ namespace tlsplice::cli {
 
 int run(const std::filesystem::path& file) {
   tls::use_memory_reserve();
-  const auto loaded = load(file);
+  auto loaded = load(file);
   if (!loaded) return kExitFailed;
-  const auto& [config, prepared] = *loaded;
+  auto& [config, prepared] = *loaded;
   const base::Fd pipe = base::open_log_pipe(STDERR_FILENO);
   base::Log log(pipe ? pipe.get() : STDERR_FILENO, config.log.level, config.log.format);
   for (const master::Prepared::Listener& listener : prepared.listeners) {
@@ -29,7 +29,7 @@ int run(const std::filesystem::path& file) {
   }
   log.info("kernel_tls", {{"available", prepared.kernel.ulp ? "yes" : "no"},
                           {"detail", prepared.kernel.ulp ? "-" : prepared.kernel.why_not}});
-  return master::run(config, prepared, log);
+  return master::run(config, std::move(prepared), log);
 }
 
 }  // namespace tlsplice::cli

@@ -110,9 +110,13 @@ Result<void> Doors::offer(std::size_t worker) {
 
 std::vector<base::Fd> Doors::take(std::size_t worker) {
   std::vector<base::Fd> own = std::move(sockets_[worker]);
+  abandon();
+  return own;
+}
+
+void Doors::abandon() {
   clear();
   steering_.reset();
-  return own;
 }
 
 void Doors::clear() {

@@ -24,10 +24,13 @@ class Doors {
   bool steered() const { return steering_.has_value(); }
   steering::WorkerLoad load(std::size_t worker) const { return steering::WorkerLoad(loads_[worker]); }
   const steering::Outcomes& outcomes() const { return outcomes_; }
+  const steering::Loads& loads() const { return loads_; }
 
   /// In the worker: its own sockets, in the order of the configuration. All else that is held here is closed,
   /// except the shared rows.
   std::vector<base::Fd> take(std::size_t worker);
+  /// In another child: all but the shared rows is closed.
+  void abandon();
   /// Our copies: each socket ends when its worker closes it.
   void clear();
 

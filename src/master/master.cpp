@@ -11,6 +11,7 @@
 #include <thread>
 
 #include "desk.hpp"
+#include "monitor_process.hpp"
 #include "workers.hpp"
 
 namespace tlsplice::master {
@@ -29,8 +30,13 @@ constexpr Milliseconds kGrace{5000};
 
 class Master {
  public:
-  Master(const policy::Config& config, const Prepared& prepared, base::Log log, Workers workers)
-      : config_(config), prepared_(prepared), log_(log), workers_(std::move(workers)), desk_(workers_) {}
+  Master(const policy::Config& config, Prepared& prepared, base::Log log, Workers workers)
+      : config_(config),
+        prepared_(prepared),
+        log_(log),
+        workers_(std::move(workers)),
+        monitor_(workers_, prepared, log),
+        desk_(workers_) {}
 
   Result<void> open();
   int serve();
@@ -47,6 +53,7 @@ class Master {
   const Prepared& prepared_;
   base::Log log_;
   Workers workers_;
+  MonitorProcess monitor_;
   Desk desk_;
   base::Fd signals_;
   State state_ = State::kStarting;
@@ -65,8 +72,10 @@ Result<void> Master::open() {
   if (!signals_) return base::fail(Error::system("open a signalfd", errno));
   if (auto opened = workers_.open(); !opened) return opened;
   if (auto opened = desk_.open(config_.admin, log_); !opened) return opened;
+  if (auto opened = monitor_.open(config_.metrics); !opened) return opened;
   workers_.on_fork([this] {
     signals_.reset();
+    monitor_.abandon();
     desk_.abandon();
   });
   const std::uint64_t wanted = config_.max_flows * kDescriptorsPerFlow + kDescriptorsBesides;
@@ -81,9 +90,13 @@ Result<void> Master::open() {
 
 int Master::serve() {
   while (state_ != State::kEnding || workers_.anyone_alive()) {
-    if (state_ != State::kEnding) workers_.start_due();
+    if (state_ != State::kEnding) {
+      workers_.start_due();
+      monitor_.start_due(base::now());
+    }
     wait_for_something();
   }
+  monitor_.end();
   workers_.counters().write(log_);
   log_.info("stopped", {{"status", exit_status_}});
   return exit_status_;
@@ -135,6 +148,7 @@ void Master::bury() {
   int status = 0;
   for (pid_t process = ::waitpid(-1, &status, WNOHANG); process > 0;
        process = ::waitpid(-1, &status, WNOHANG)) {
+    if (monitor_.bury(process, status, base::now())) continue;
     if (workers_.bury(process, status, state_) != Workers::Death::kUntimely) continue;
     // One that never served would fail the same way again.
     if (state_ != State::kServing) exit_status_ = 1;
@@ -156,7 +170,7 @@ void Master::note_ready_workers() {
 /// How long to sleep at most. A minute when nothing is due.
 Milliseconds Master::until_next() const {
   Instant next = std::min({kill_at_, desk_.next_deadline(), base::now() + std::chrono::minutes(1)});
-  if (state_ != State::kEnding) next = std::min(next, workers_.next_start());
+  if (state_ != State::kEnding) next = std::min({next, workers_.next_start(), monitor_.next_start()});
   if (state_ == State::kServing) next = std::min(next, workers_.next_look());
   const auto wait = std::chrono::ceil<Milliseconds>(next - base::now());
   return std::max(wait, Milliseconds(0));
@@ -164,7 +178,7 @@ Milliseconds Master::until_next() const {
 
 }  // namespace
 
-int run(const policy::Config& config, const Prepared& prepared, base::Log log) {
+int run(const policy::Config& config, Prepared prepared, base::Log log) {
   const std::size_t workers =
       config.workers != 0 ? config.workers : std::max(1U, std::thread::hardware_concurrency());
   observe::Shape shape = prepared.numbers;

@@ -103,4 +103,12 @@ std::expected<Prepared, std::vector<Mistake>> prepare(const policy::Config& conf
   return prepared;
 }
 
+void Prepared::forget_keys() {
+  for (Listener& listener : listeners) {
+    listener.service.context = nullptr;
+    listener.context.reset();
+  }
+  target_context.reset();
+}
+
 }  // namespace tlsplice::master

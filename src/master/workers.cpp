@@ -47,6 +47,14 @@ Result<void> Workers::open() {
   return {};
 }
 
+void Workers::abandon() {
+  give_up_();
+  for (Slot& slot : slots_) slot.channel.reset();
+  doors_.abandon();
+  numbers_.abandon();
+  ready_.reset();
+}
+
 void Workers::start_due() {
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     Slot& slot = slots_[i];

@@ -53,6 +53,8 @@ class Workers {
 
   /// What only the master may hold: run in each child first.
   void on_fork(std::function<void()> give_up) { give_up_ = std::move(give_up); }
+  /// In a child that is no worker: all that is held here is closed, except the shared rows.
+  void abandon();
   void start_due();
   /// A child has ended.
   enum class Death : std::uint8_t { kNotOurs, kInOrder, kUntimely };
@@ -72,6 +74,9 @@ class Workers {
   std::size_t count() const { return slots_.size(); }
   const Slot& slot(std::size_t index) const { return slots_[index]; }
   const observe::CounterTable& counters() const { return counters_; }
+  const steering::Loads& loads() const { return doors_.loads(); }
+  const steering::Outcomes& outcomes() const { return doors_.outcomes(); }
+  const std::optional<Identity>& identity() const { return identity_; }
 
  private:
   bool start(std::size_t index);

@@ -25,15 +25,33 @@ base::Result<base::Fd> stream_socket(const Address& address) {
   return socket;
 }
 
-base::Result<void> expect_free(const Address& address) {
-  auto probe = stream_socket(address);
-  if (!probe) return base::fail(probe.error());
-  set_option(probe->get(), SOL_SOCKET, SO_REUSEADDR, 1);  // connections in TIME_WAIT are no obstacle
-  if (address.family() == AF_INET6) set_option(probe->get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
-  if (::bind(probe->get(), address.data(), address.size()) != 0) {
+namespace {
+
+/// A bound socket. Its address is taken by nobody else, nor can it be from now on.
+base::Result<base::Fd> bind_alone(const Address& address) {
+  auto socket = stream_socket(address);
+  if (!socket) return socket;
+  set_option(socket->get(), SOL_SOCKET, SO_REUSEADDR, 1);  // connections in TIME_WAIT are no obstacle
+  if (address.family() == AF_INET6) set_option(socket->get(), IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  if (::bind(socket->get(), address.data(), address.size()) != 0) {
     return base::fail(base::Error::system(fmt::format("bind {}", address.text()), errno));
   }
+  return socket;
+}
+
+}  // namespace
+
+base::Result<void> expect_free(const Address& address) {
+  if (auto probe = bind_alone(address); !probe) return base::fail(std::move(probe.error()));
   return {};
+}
+
+base::Result<base::Fd> listen_alone(const Address& address) {
+  auto socket = bind_alone(address);
+  if (socket && ::listen(socket->get(), kListenBacklog) != 0) {
+    return base::fail(base::Error::system(fmt::format("listen on {}", address.text()), errno));
+  }
+  return socket;
 }
 
 void stop_listening(int listener) {

@@ -92,6 +92,7 @@ void CounterTable::enter_names(const Shape& shape) const {
       enter(row.listener, shape.listeners[i].name);
       enter(row.protocol, shape.listeners[i].protocol);
       enter(times.listener, shape.listeners[i].name);
+      enter(times.protocol, shape.listeners[i].protocol);
       row.worker = times.worker = worker;
     }
     for (std::size_t i = 0; i < shape.targets.size(); ++i) {

@@ -110,7 +110,7 @@ void read_metrics(TableReader& file, MetricsSettings& metrics, Seen& seen) {
   auto table = file.table("metrics", R"(a table headed [metrics])");
   if (!table) return;
   if (const auto text = table->text("address")) {
-    metrics.configured = true;
+    metrics.is_default = false;
     metrics.address.reset();
     if (text->value != "off") {
       const auto address = parse_host_port(text->value);

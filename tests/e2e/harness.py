@@ -113,7 +113,9 @@ def toml(config):
 
 
 def service(listeners, groups, **top):
-    return {"workers": 2, **top, "target_group": list(groups), "listener": list(listeners)}
+    """Without metrics unless asked for: many services run at a time, and their default address is one."""
+    return {"workers": 2, "metrics": {"address": "off"}, **top, "target_group": list(groups),
+            "listener": list(listeners)}
 
 
 def group(*targets, name="app", protocol="TCP", **keys):
@@ -166,7 +168,7 @@ class Proxy:
         self.log_file = self.folder / "log"
         self.lines, self.foreign, self._position, self._lock = [], [], 0, threading.Lock()
         self.expected_status = 0  # a test that kills the service itself says so here
-        self._known_workers = set()
+        self._known_workers = set()  # and monitors
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
                 [*prefix, PROGRAM, "run", "-c", str(self.config_file)], stdin=subprocess.DEVNULL, stdout=log,
@@ -246,8 +248,15 @@ class Proxy:
         started = {}
         for line in self.events("worker_started"):
             started[int(line["worker"])] = int(line["worker_pid"])
-        self._known_workers.update(started.values())
+        self._known_workers.update(started.values(), self._monitors())
         return {index: pid for index, pid in started.items() if process_exists(pid)}
+
+    def _monitors(self):
+        return [int(line["monitor_pid"]) for line in self.events("monitor_started")]
+
+    def monitor(self):
+        """The pid of the monitor process, None when there is none alive."""
+        return next((pid for pid in self._monitors()[-1:] if process_exists(pid)), None)
 
     def worker_descriptors(self):
         """How many descriptors the workers hold together; 0 where only root could tell."""

@@ -21,14 +21,14 @@ std::string mistake(const std::string& value) {
 TEST(ConfigMetrics, AreOnLoopbackUnlessToldOtherwise) {
   const auto config = with("");
   ASSERT_TRUE(config.has_value());
-  EXPECT_FALSE(config->metrics.configured);
+  EXPECT_TRUE(config->metrics.is_default);
   EXPECT_EQ(to_string(config->metrics.address.value()), "127.0.0.1:9464");
 }
 
 TEST(ConfigMetrics, AreWhereTheFileSays) {
   const auto config = with("[::]:9100");
   ASSERT_TRUE(config.has_value());
-  EXPECT_TRUE(config->metrics.configured);
+  EXPECT_FALSE(config->metrics.is_default);
   EXPECT_EQ(to_string(config->metrics.address.value()), "[::]:9100");
 }
 

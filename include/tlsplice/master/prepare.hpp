@@ -21,6 +21,9 @@ struct Prepared {
   observe::Shape numbers;           // what there is to count; the number of workers is still open
   std::unique_ptr<tls::Context> target_context;
   ktls::Support kernel;
+
+  /// In a process that serves no client: private keys are wiped, and nothing of TLS works from here on.
+  void forget_keys();
 };
 
 /// Opens and checks everything that the configuration names; on failure every mistake.

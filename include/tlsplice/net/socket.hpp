@@ -18,6 +18,9 @@ inline constexpr int kListenBacklog = 4096;
 /// [::] can be two listeners. The SYN of each connection is kept for syn_sequence (tcp(7), TCP_SAVE_SYN).
 base::Result<base::Fd> listen(const Address& address);
 
+/// A listening TCP socket that shares its address with no other one: fails when somebody listens there.
+base::Result<base::Fd> listen_alone(const Address& address);
+
 /// Shuts a listening socket for every process that holds it. It stays bound; what was queued goes to other
 /// sockets of the group where a program or net.ipv4.tcp_migrate_req says so, and is reset otherwise
 /// (inet_csk_listen_stop in net/ipv4/inet_connection_sock.c).

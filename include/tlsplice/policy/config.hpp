@@ -118,7 +118,7 @@ struct AdminSettings {
 /// Where the monitor process answers over HTTP.
 struct MetricsSettings {
   std::optional<HostPort> address = HostPort{"127.0.0.1", kDefaultMetricsPort};  // nullopt: "off"
-  bool configured = false;  // the address stands in the file: the service does not start without it
+  bool is_default = true;                                                        // and may then be taken
 };
 
 struct Config {

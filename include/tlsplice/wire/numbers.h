@@ -162,6 +162,7 @@ struct tlsplice_negotiated {
 #define TLSPLICE_BUCKET(name, upto_us) __u64 name;
 struct tlsplice_histograms {
   char listener[TLSPLICE_NAME_SIZE];
+  char protocol[8]; /* "TLS", "TCP" */
   __u64 worker;
   __u64 handshake_us;
   TLSPLICE_HANDSHAKE_BUCKETS(TLSPLICE_BUCKET)

@@ -1,0 +1,22 @@
+// The monitor process: answers over HTTP what the numbers are, apart from the workers, so that nothing that
+// happens here touches a flow. The master starts it, has bound its socket, and replaces it when it dies. It
+// has no privileges, none of the keys, and reads the numbers of the others.
+#pragma once
+
+#include "tlsplice/base/fd.hpp"
+#include "tlsplice/base/log.hpp"
+#include "tlsplice/monitor/metrics.hpp"
+
+namespace tlsplice::monitor {
+
+/// A monitor's share of what the master has.
+struct Setup {
+  base::Fd listening;  // TCP, non-blocking
+  Numbers numbers;
+  base::Log log;
+};
+
+/// Answers until SIGTERM or SIGQUIT, which the process must have blocked; returns the exit status.
+int run(Setup setup);
+
+}  // namespace tlsplice::monitor
