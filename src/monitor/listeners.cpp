@@ -14,7 +14,7 @@ constexpr Whole<L> kFlows[] = {
     {{"tlsplice_new_flow_count_total", Type::kCounter, "Flows that began."}, &L::NewFlowCount}};
 
 constexpr Family kBytes{"tlsplice_processed_bytes_total", Type::kCounter,
-                        "Payload bytes, counted when their flow ends."};
+                        "Payload bytes."};
 constexpr Part<L> kDirections[] = {{"from_client", &L::ProcessedBytes_FromClient},
                                    {"to_client", &L::ProcessedBytes_ToClient}};
 

@@ -21,7 +21,7 @@ constexpr Whole<T> kWholes[] = {
      &T::TCP_Target_Reset_Count}};
 
 constexpr Family kBytes{"tlsplice_target_group_processed_bytes_total", Type::kCounter,
-                        "Payload bytes, counted when their flow ends."};
+                        "Payload bytes."};
 constexpr Part<T> kDirections[] = {{"to_target", &T::ProcessedBytes_ToTarget},
                                    {"from_target", &T::ProcessedBytes_FromTarget}};
 
