@@ -13,8 +13,7 @@ constexpr Whole<L> kFlows[] = {
     {{"tlsplice_active_flows", Type::kGauge, "Flows that there are now."}, &L::ActiveFlowCount},
     {{"tlsplice_new_flow_count_total", Type::kCounter, "Flows that began."}, &L::NewFlowCount}};
 
-constexpr Family kBytes{"tlsplice_processed_bytes_total", Type::kCounter,
-                        "Payload bytes."};
+constexpr Family kBytes{"tlsplice_processed_bytes_total", Type::kCounter, "Payload bytes."};
 constexpr Part<L> kDirections[] = {{"from_client", &L::ProcessedBytes_FromClient},
                                    {"to_client", &L::ProcessedBytes_ToClient}};
 

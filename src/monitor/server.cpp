@@ -73,7 +73,7 @@ int Server::descriptor() const {
 void Server::run(Instant now) {
   now_ = now;
   while (!connections_.empty() && connections_.front().since + kRequestTime <= now)
-    close(connections_.front());
+    send_away(connections_.front());
   MHD_run(daemon_);
 }
 
@@ -98,7 +98,7 @@ void Server::note_connection(void* self, MHD_Connection* connection, void** cont
     fresh->socket = MHD_get_connection_info(connection, MHD_CONNECTION_INFO_CONNECTION_FD)->connect_fd;
     *context = fresh;
     server.begin(*fresh);
-    if (server.open_ > kConnectionsMax) server.close(server.connections_.front());
+    if (server.open_ > kConnectionsMax) server.send_away(server.connections_.front());
     return;
   }
   auto* const gone = static_cast<Connection*>(std::exchange(*context, nullptr));
@@ -126,7 +126,7 @@ void Server::begin(Connection& connection) {
 }
 
 /// libmicrohttpd finds the socket shut in its next round and lets go of it.
-void Server::close(Connection& connection) {
+void Server::send_away(Connection& connection) {
   ::shutdown(connection.socket, SHUT_RDWR);
   connection.unlink();
   --open_;

@@ -1,12 +1,9 @@
 // The HTTP server of the monitor process: GET and HEAD of a few pages made on the spot. libmicrohttpd speaks
-// HTTP; this file says how much of it, and sees to it that no peer can keep another one out:
-//
-//   - a connection has kRequestTime for each request, from its start or the end of the one before;
-//   - when there are more than kConnectionsMax, the one that has gone longest without finishing a request is
-//     closed.
-//
-// One thread, which never waits here: poll descriptor() and call run(). For Prometheus and a few people; the
-// way to keep strangers out is the address.
+// HTTP; this file says how much of it, and sees to it that no peer can keep another one out. A connection has
+// kRequestTime for each request, from its start or the end of the one before; when there are more than
+// kConnectionsMax, the one that has gone longest without finishing a request is closed. One thread, which
+// never waits here: poll descriptor() and call run(). For Prometheus and a few people; the way to keep
+// strangers out is the address.
 #pragma once
 
 #include <microhttpd.h>
@@ -59,7 +56,7 @@ class Server {
                            const char* version, const char* upload, std::size_t* upload_size, void** state);
   MHD_Result answer(MHD_Connection* connection, const char* path) const;
   void begin(Connection& connection);
-  void close(Connection& connection);
+  void send_away(Connection& connection);
 
   std::vector<Page> pages_;
   base::Instant now_;

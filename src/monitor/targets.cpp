@@ -20,8 +20,7 @@ constexpr Whole<T> kWholes[] = {
     {{"tlsplice_target_group_tcp_target_reset_count_total", Type::kCounter, "Flows that the target reset."},
      &T::TCP_Target_Reset_Count}};
 
-constexpr Family kBytes{"tlsplice_target_group_processed_bytes_total", Type::kCounter,
-                        "Payload bytes."};
+constexpr Family kBytes{"tlsplice_target_group_processed_bytes_total", Type::kCounter, "Payload bytes."};
 constexpr Part<T> kDirections[] = {{"to_target", &T::ProcessedBytes_ToTarget},
                                    {"from_target", &T::ProcessedBytes_FromTarget}};
 
