@@ -93,6 +93,12 @@ class OnOneKernel(Base):
     def test_a_signal_gives_the_status_that_a_shell_gives(self):
         self.expect(vm(*self.kernel, "--", "sh", "-c", "kill -SEGV $$"), 128 + signal.SIGSEGV)
 
+    def test_a_kernel_of_no_known_series_is_refused(self):
+        for name in "5.10", "6.10", "6.1/x":
+            done = vm("--kernel", name, "--", "true")
+            self.expect(done, 2)
+            self.assertIn(b"none of the series", done.stderr)
+
     def test_a_command_that_is_missing(self):
         self.expect(vm(*self.kernel, "--", "no-such-command"), 127)
 

@@ -63,6 +63,8 @@ class RunningWorker {
   }
   /// Everything it said. Only after its end.
   std::string said() const { return read_to_end(log_.read_end.get()); }
+  /// What it says of its load, and what the steering program says that it gave to it.
+  tlsplice_worker_load& load() { return loads_[0]; }
   __u64 count(observe::Counter counter) const { return table_.sum(counter); }
   /// Whether anybody listens on its address. Connects to nobody: that would be one more flow.
   bool listens() const { return !net::expect_free(address_).has_value(); }

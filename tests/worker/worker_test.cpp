@@ -158,6 +158,16 @@ TEST(Worker, SigquitCutsADrainShort) {
   EXPECT_EQ(tests::receive(client.get()).end, Saw::kReset);
 }
 
+// A SYN that the program gave to this worker, whose handshake was never completed.
+TEST(Worker, WhatWasGivenToItAndNeverCameDoesNotCountForEver) {
+  RunningWorker worker;
+  const base::Fd client = worker.dial();
+  const base::Fd target = worker.next_at_target();
+  base::shared_add(worker.load().picked, 7);
+  wait_until([&] { return base::shared_get(worker.load().picked_seen) == 7; });
+  EXPECT_EQ(base::shared_get(worker.load().active), 1u);
+}
+
 TEST(Worker, RefusesBeyondMaxFlows) {
   RunningWorker worker({.max_flows = 2});
   base::Fd clients[] = {worker.dial(), worker.dial()};

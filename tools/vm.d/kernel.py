@@ -3,7 +3,8 @@ no root is needed. kernel(series, cache) gives what QEMU starts, (kernel, initra
 cache/<series>/ with the packages it came from; a change of this file or of init makes the initramfs anew from
 those packages. A series that the machine's package sources lack is looked for in the Debian release that has
 it, on the same mirror, through apt with a configuration of its own: the machine's sources and package lists
-stay as they are."""
+stay as they are. Instead of a series, whose newest kernel is taken, one kernel can be named as its package
+is: 6.1.0-47 is linux-image-6.1.0-47-amd64. Debian keeps few old ones."""
 
 import fcntl
 import hashlib
@@ -41,8 +42,13 @@ class Unavailable(Exception):
     """The kernel cannot be had on this machine; the message says why."""
 
 
-def kernel(series, cache, say):
-    folder = cache / series
+def series_of(name):
+    """The series of a kernel, of which `name` is one; None when we know no such series."""
+    return next((series for series in RELEASES if f"{name}.".startswith(f"{series}.")), None)
+
+
+def kernel(name, cache, say):
+    folder = cache / name
     folder.mkdir(parents=True, exist_ok=True)
     with open(folder / "lock", "w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
@@ -51,23 +57,23 @@ def kernel(series, cache, say):
         stamp = folder / "recipe"
         if not stamp.exists() or stamp.read_text() != recipe:
             stamp.unlink(missing_ok=True)
-            _make(series, folder, say)
+            _make(name, folder, say)
             stamp.write_text(recipe)
     return folder / "image", folder / "initramfs"
 
 
-def _make(series, folder, say):
+def _make(name, folder, say):
     for command in ("apt-get", "apt-cache", "dpkg-deb"):
         if not shutil.which(command):
             raise Unavailable(f"{command} is missing: kernels come from Debian packages")
     listed = folder / "packages.json"
     if not listed.exists():
-        say(f"downloading the kernel {series} (once)")
+        say(f"downloading the kernel {name} (once)")
         packages = folder / "packages"
         shutil.rmtree(packages, ignore_errors=True)
         packages.mkdir()
-        listed.write_text(json.dumps(_download(series, folder, packages)))
-    archives = [folder / "packages" / name for name in json.loads(listed.read_text())]
+        listed.write_text(json.dumps(_download(name, folder, packages)))
+    archives = [folder / "packages" / file for file in json.loads(listed.read_text())]
     image, busybox, modules = None, None, {}
     for archive in archives:
         for path, content in _files(archive, (_MODULE, _IMAGE, _BUSYBOX)):
@@ -85,12 +91,14 @@ def _make(series, folder, say):
     (folder / "initramfs").write_bytes(_initramfs(busybox, _in_order(modules)))
 
 
-def _download(series, folder, target):
-    """Fetches the packages of the newest kernel of a series, and busybox; gives their file names."""
-    failure = (f"no linux-image-{series}* package in the package sources of this machine,"
-               f" nor in Debian's release '{RELEASES[series]}' on the same mirror")
-    for apt in _sources(series, folder):
-        names = _packages(series, apt)
+def _download(name, folder, target):
+    """Fetches the packages of that kernel or of the newest one of that series, and busybox; gives their file
+    names."""
+    release = RELEASES[series_of(name)]
+    failure = (f"no linux-image-{name}* package in the package sources of this machine,"
+               f" nor in Debian's release '{release}' on the same mirror")
+    for apt in _sources(release, folder):
+        names = _packages(name, apt)
         if not names:
             continue
         done = _run(["apt-get", *apt, "-q", "download", *names], cwd=target)
@@ -104,7 +112,7 @@ def _download(series, folder, target):
     raise Unavailable(failure)
 
 
-def _sources(series, folder):
+def _sources(release, folder):
     """Options for apt, each a wider view of what can be had, from what is at hand to what is asked for."""
     root = ["-o", "APT::Sandbox::User=root"] if os.geteuid() == 0 else []
     yield root
@@ -119,7 +127,7 @@ def _sources(series, folder):
     if not mirror:
         return
     signed = f"[signed-by={_KEYRING}] " if _KEYRING.exists() else ""
-    (own / "sources.list").write_text(f"deb {signed}{mirror} {RELEASES[series]} main\n")
+    (own / "sources.list").write_text(f"deb {signed}{mirror} {release} main\n")
     other = [*fresh, "-o", f"Dir::Etc::SourceList={own / 'sources.list'}", "-o", "Dir::Etc::SourceParts=-"]
     _run(["apt-get", *other, "-q", "update"])
     yield other
@@ -134,8 +142,9 @@ def _mirror(apt):
     return None
 
 
-def _packages(series, apt):
-    pattern = rf"linux-image-{re.escape(series)}\.[0-9]+(?:-[0-9]+|\+deb[0-9]+)?-amd64"
+def _packages(kernel, apt):
+    of_series = r"\.[0-9]+(?:-[0-9]+|\+deb[0-9]+)?" if kernel in RELEASES else ""
+    pattern = rf"linux-image-{re.escape(kernel)}{of_series}-amd64"
     found = _run(["apt-cache", *apt, "search", "--names-only",
                   "^linux-(image|binary|modules)-|^busybox-static$"])
     names = {line.split()[0] for line in found.stdout.splitlines() if line.strip()}
