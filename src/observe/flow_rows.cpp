@@ -1,37 +1,10 @@
 #include "flow_rows.hpp"
 
-#include <algorithm>
-#include <array>
-
 namespace tlsplice::observe {
 namespace {
 
 using L = tlsplice_listener;
 using T = tlsplice_target;
-
-struct Reason {
-  std::string_view words;
-  ListenerCounter counter;
-};
-
-// The reasons of OpenSSL 3.0 to 3.6 (crypto/err/openssl.txt), the first that the detail holds. Alerts first:
-// their text names the protocol as well.
-constexpr std::array kReasons = {
-    Reason{"alert", &L::ClientTLSNegotiationErrorCount_Alert},
-    Reason{"unsupported protocol", &L::ClientTLSNegotiationErrorCount_Protocol},
-    Reason{"version too low", &L::ClientTLSNegotiationErrorCount_Protocol},
-    Reason{"inappropriate fallback", &L::ClientTLSNegotiationErrorCount_Protocol},
-    Reason{"no shared cipher", &L::ClientTLSNegotiationErrorCount_Cipher},
-    Reason{"no suitable",
-           &L::ClientTLSNegotiationErrorCount_Cipher},  // key share, groups, signature algorithm
-    Reason{"no shared signature", &L::ClientTLSNegotiationErrorCount_Cipher},
-    Reason{"no shared groups", &L::ClientTLSNegotiationErrorCount_Cipher},
-    Reason{"wrong version number", &L::ClientTLSNegotiationErrorCount_NotTls},
-    Reason{"http request", &L::ClientTLSNegotiationErrorCount_NotTls},
-    Reason{"https proxy request", &L::ClientTLSNegotiationErrorCount_NotTls},
-    Reason{"packet length too long", &L::ClientTLSNegotiationErrorCount_NotTls},
-    Reason{"record layer failure", &L::ClientTLSNegotiationErrorCount_NotTls},
-};
 
 void count_client_cause(Counters& counters, const FlowRecord& record) {
   const std::size_t row = record.listener_row;
@@ -72,9 +45,19 @@ void count_client_cause(Counters& counters, const FlowRecord& record) {
 ListenerCounter negotiation_error_of(const FlowRecord& record) {
   if (record.end == End::kHandshakeTimeout) return &L::ClientTLSNegotiationErrorCount_Timeout;
   if (record.end == End::kClientGone) return &L::ClientTLSNegotiationErrorCount_ClientGone;
-  const auto known = std::ranges::find_if(
-      kReasons, [&](const Reason& reason) { return record.detail.find(reason.words) != std::string::npos; });
-  return known == kReasons.end() ? &L::ClientTLSNegotiationErrorCount_Other : known->counter;
+  switch (record.negotiation_error) {
+    case NegotiationError::kNotTls:
+      return &L::ClientTLSNegotiationErrorCount_NotTls;
+    case NegotiationError::kProtocol:
+      return &L::ClientTLSNegotiationErrorCount_Protocol;
+    case NegotiationError::kCipher:
+      return &L::ClientTLSNegotiationErrorCount_Cipher;
+    case NegotiationError::kAlert:
+      return &L::ClientTLSNegotiationErrorCount_Alert;
+    case NegotiationError::kOther:
+      break;
+  }
+  return &L::ClientTLSNegotiationErrorCount_Other;
 }
 
 void start_rows(Counters& counters, const FlowRecord& record) {

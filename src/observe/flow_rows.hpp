@@ -6,7 +6,7 @@
 
 namespace tlsplice::observe {
 
-/// The counter of the reason why a client's handshake failed, from the end and OpenSSL's words in the detail.
+/// The counter of the reason why a client's handshake failed, from the end and what the record says.
 ListenerCounter negotiation_error_of(const FlowRecord& record);
 
 /// Whether we end such a flow by resetting a side that had not reset.

@@ -58,6 +58,22 @@ End exhausted(const base::Error& error) {
   return descriptors ? End::kOutOfDescriptors : End::kOutOfMemory;
 }
 
+observe::NegotiationError counted(tls::NegotiationError error) {
+  switch (error) {
+    case tls::NegotiationError::kNotTls:
+      return observe::NegotiationError::kNotTls;
+    case tls::NegotiationError::kProtocol:
+      return observe::NegotiationError::kProtocol;
+    case tls::NegotiationError::kCipher:
+      return observe::NegotiationError::kCipher;
+    case tls::NegotiationError::kAlert:
+      return observe::NegotiationError::kAlert;
+    case tls::NegotiationError::kOther:
+      break;
+  }
+  return observe::NegotiationError::kOther;
+}
+
 Session::Session(Surroundings& here, const Service& service, net::Address peer)
     : here_(here), service_(service) {
   record_.listener = service_.name;
@@ -145,6 +161,7 @@ Task<std::expected<StreamPointer, End>> Session::meet_client(base::Fd socket) {
       case Fault::kExhausted:
         co_return std::unexpected(exhausted(stream.error()));
       default:
+        record_.negotiation_error = counted(stream.error().reason);
         co_return std::unexpected(End::kHandshakeFailed);
     }
   }

@@ -8,31 +8,30 @@ namespace tlsplice::tls {
 namespace {
 
 using net::IoStatus;
-using Established = base::Result<std::unique_ptr<TlsStream>>;
 
 // How long, and for how many bytes, a client whose handshake failed is listened to so that it can read our
 // alert: closing with unread bytes would send a reset that overtakes it.
 constexpr base::Milliseconds kFarewell{1000};
 constexpr int kFarewellReads = 16;
 
-base::Error error_of(IoStatus status, const uring::Deadline& deadline, const TlsStream& stream) {
+HandshakeError error_of(IoStatus status, const uring::Deadline& deadline, const TlsStream& stream) {
   switch (status) {
     case IoStatus::kEnd:
     case IoStatus::kTruncated:
-      return {base::Fault::kClosed, 0, "the peer closed the connection"};
+      return {{base::Fault::kClosed, 0, "the peer closed the connection"}};
     case IoStatus::kReset:
-      return {base::Fault::kReset, 0, "the peer reset the connection"};
+      return {{base::Fault::kReset, 0, "the peer reset the connection"}};
     case IoStatus::kExhausted:
-      return {base::Fault::kExhausted, 0, "out of memory"};
+      return {{base::Fault::kExhausted, 0, "out of memory"}};
     case IoStatus::kBroken:
-      return {base::Fault::kProtocol, 0, stream.failure()};
+      return {{base::Fault::kProtocol, 0, stream.failure()}, stream.negotiation_error()};
     case IoStatus::kDone:
     case IoStatus::kWantRead:
     case IoStatus::kWantWrite:
       break;
   }
-  if (deadline.expired()) return {base::Fault::kTimedOut, 0, "not finished in time"};
-  return {base::Fault::kStopped, 0, "stopped"};
+  if (deadline.expired()) return {{base::Fault::kTimedOut, 0, "not finished in time"}};
+  return {{base::Fault::kStopped, 0, "stopped"}};
 }
 
 /// A helper of its own, so that the buffer is no part of a coroutine's frame. False at the end.
@@ -53,12 +52,12 @@ uring::Task<void> farewell(uring::Ring& ring, uring::Stop& stop, int fd) {
 
 }  // namespace
 
-uring::Task<Established> handshake(uring::Ring& ring, uring::Stop& stop, base::Fd socket,
-                                   const Context& context, TlsStream::Role role, base::Milliseconds limit) {
+uring::Task<Handshaken> handshake(uring::Ring& ring, uring::Stop& stop, base::Fd socket,
+                                  const Context& context, TlsStream::Role role, base::Milliseconds limit) {
   auto stream = TlsStream::create(std::move(socket), context, role);
-  if (!stream) co_return base::fail({base::Fault::kExhausted, 0, "out of memory"});
+  if (!stream) co_return std::unexpected(HandshakeError{{base::Fault::kExhausted, 0, "out of memory"}});
   net::Io io;
-  base::Error error;
+  HandshakeError error;
   {
     uring::Stop within(stop);
     const uring::Deadline deadline(ring, within, limit);
@@ -78,7 +77,7 @@ uring::Task<Established> handshake(uring::Ring& ring, uring::Stop& stop, base::F
   if (error.fault == base::Fault::kProtocol && role == TlsStream::Role::kServer) {
     co_await farewell(ring, stop, stream->fd());
   }
-  co_return base::fail(std::move(error));
+  co_return std::unexpected(std::move(error));
 }
 
 }  // namespace tlsplice::tls

@@ -95,7 +95,9 @@ IoStatus TlsStream::judge(int returned) {
   if (verdict == SSL_ERROR_ZERO_RETURN && !state_->end) return IoStatus::kEnd;
   const bool out_of_memory = ERR_GET_REASON(ERR_peek_error()) == ERR_R_MALLOC_FAILURE ||
                              ERR_GET_REASON(ERR_peek_last_error()) == ERR_R_MALLOC_FAILURE;
-  failure_ = take_error();
+  LibraryError error = take_library_error();
+  failure_ = std::move(error.text);
+  negotiation_error_ = error.reason;
   if (out_of_memory) {
     broken_ = true;
     return IoStatus::kExhausted;

@@ -18,22 +18,21 @@ using tests::kPatience;
 using tests::Saw;
 using tests::TlsPeer;
 using tests::World;
-using Result = base::Result<std::unique_ptr<TlsStream>>;
 
 class Handshake : public testing::Test {
  protected:
-  Result accept(base::Fd ours, Milliseconds limit = kPatience) {
+  Handshaken accept(base::Fd ours, Milliseconds limit = kPatience) {
     return world_.run(
         handshake(world_.ring(), world_.stop(), std::move(ours), context_, TlsStream::Role::kServer, limit));
   }
   /// What comes of a client that does this with its socket.
   template <typename Act>
-  base::Error refuse(Act act, Milliseconds limit = kPatience) {
+  HandshakeError refuse(Act act, Milliseconds limit = kPatience) {
     Connection tcp = tests::connection();
     std::jthread peer([&] { act(tcp.peer); });
     auto result = accept(std::move(tcp.ours), limit);
     EXPECT_FALSE(result.has_value());
-    return result ? base::Error{} : result.error();
+    return result ? HandshakeError{} : result.error();
   }
 
   World world_;
@@ -112,6 +111,72 @@ TEST_F(Handshake, NamesPlaintextHttp) {
   });
   EXPECT_EQ(error.fault, Fault::kProtocol);
   EXPECT_EQ(error.detail, "http request");
+  EXPECT_EQ(error.reason, NegotiationError::kNotTls);
+}
+
+TEST_F(Handshake, TellsWhatIsNoTls) {
+  using std::string_literals::operator""s;
+  for (const std::string& bytes : {"CONNECT example:443 HTTP/1.1\r\n\r\n"s, "SSH-2.0-OpenSSH_9.2\r\n"s,
+                                   "\x00\x00\x00\x08\x04\xd2\x16\x2f"s, "\x16\x03\x01\xff\xff\x01"s}) {
+    const auto error = refuse([&](base::Fd& peer) {
+      tests::send_all(peer.get(), bytes);
+      tests::receive(peer.get());
+      peer.reset();
+    });
+    EXPECT_EQ(error.fault, Fault::kProtocol);
+    EXPECT_EQ(error.reason, NegotiationError::kNotTls) << bytes << ": " << error.detail;
+  }
+}
+
+TEST_F(Handshake, TellsWhatTheyDoNotHaveInCommon) {
+  context_ = tests::server_context("ELBSecurityPolicy-TLS13-1-2-Res-2021-06");
+  const auto offer = [&](tests::Terms terms, const char* groups) {
+    return refuse([&](base::Fd& peer) {
+      TlsPeer client = TlsPeer::client(std::move(peer), terms);
+      if (groups != nullptr) SSL_set1_groups_list(client.ssl(), groups);
+      client.handshake();
+    });
+  };
+  EXPECT_EQ(offer({TLS1_1_VERSION}, nullptr).reason, NegotiationError::kProtocol);
+  EXPECT_EQ(offer({TLS1_2_VERSION, "AES128-SHA"}, nullptr).reason, NegotiationError::kCipher);
+  EXPECT_EQ(offer({TLS1_2_VERSION}, "X448").reason, NegotiationError::kCipher);
+  EXPECT_EQ(offer({TLS1_3_VERSION}, "X448").reason, NegotiationError::kCipher);
+}
+
+// RFC 7507: a client that tries a lower version again says so, and a server that has a higher one refuses.
+TEST_F(Handshake, TellsAFallbackFromTheRest) {
+  const auto error = refuse([](base::Fd& peer) {
+    TlsPeer client = TlsPeer::client(std::move(peer), {TLS1_1_VERSION});
+    SSL_set_mode(client.ssl(), SSL_MODE_SEND_FALLBACK_SCSV);
+    client.handshake();
+  });
+  EXPECT_EQ(error.detail, "inappropriate fallback");
+  EXPECT_EQ(error.reason, NegotiationError::kProtocol);
+}
+
+TEST_F(Handshake, TellsThatTheClientRefused) {
+  const std::string hello = client_hello(TLS1_2_VERSION);
+  for (const char alert : {'\x28', '\x2a', '\x30', '\x46', '\x5a', '\x78'}) {  // RFC 8446 section 6
+    const auto error = refuse([&](base::Fd& peer) {
+      tests::send_all(peer.get(), hello);
+      tests::receive(peer.get(), 1);
+      tests::send_all(peer.get(), std::string("\x15\x03\x03\x00\x02\x02", 6) + alert);
+      tests::receive(peer.get());
+      peer.reset();
+    });
+    EXPECT_EQ(error.fault, Fault::kProtocol);
+    EXPECT_EQ(error.reason, NegotiationError::kAlert) << int{alert} << ": " << error.detail;
+  }
+}
+
+TEST_F(Handshake, NamesNoReasonForARecordThatIsOutOfPlace) {
+  const auto error = refuse([](base::Fd& peer) {
+    tests::send_all(peer.get(), std::string("\x17\x03\x03\x00\x01x", 6));  // application data
+    tests::receive(peer.get());
+    peer.reset();
+  });
+  EXPECT_EQ(error.fault, Fault::kProtocol);
+  EXPECT_EQ(error.reason, NegotiationError::kOther) << error.detail;
 }
 
 TEST_F(Handshake, NoticesThatTheClientCloses) {
@@ -206,7 +271,7 @@ TEST_F(Handshake, AFailedHandshakeEndsSoon) {
 class TargetHandshake : public testing::Test {
  protected:
   /// With a TLS target of that certificate.
-  Result meet(const policy::Certificate& certificate, tests::Terms terms = {}) {
+  Handshaken meet(const policy::Certificate& certificate, tests::Terms terms = {}) {
     Connection tcp = tests::connection();
     TlsPeer target = TlsPeer::server(std::move(tcp.peer), certificate, terms);
     std::jthread peer([&] { target.handshake(); });

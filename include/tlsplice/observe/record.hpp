@@ -37,6 +37,9 @@ enum class End : std::uint8_t {
 };
 const char* to_string(End end);
 
+/// Why a client's handshake failed (End::kHandshakeFailed), each with a counter of its own.
+enum class NegotiationError : std::uint8_t { kOther, kNotTls, kProtocol, kCipher, kAlert };
+
 struct FlowRecord {
   static constexpr std::size_t kNoRow = static_cast<std::size_t>(-1);
 
@@ -62,6 +65,7 @@ struct FlowRecord {
   bool truncated = false;          // also when on_truncation = "fin" let the flow go on
   base::Instant started{};
   End end = End::kClosed;
+  NegotiationError negotiation_error = NegotiationError::kOther;
   std::string detail;  // for people, empty when the end says it all
 };
 

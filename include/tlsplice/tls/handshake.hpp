@@ -11,12 +11,15 @@
 
 namespace tlsplice::tls {
 
+struct HandshakeError : base::Error {
+  NegotiationError reason = NegotiationError::kOther;  // of kProtocol
+};
+using Handshaken = std::expected<std::unique_ptr<TlsStream>, HandshakeError>;
+
 /// The stream, or why there is none: kTimedOut, kClosed (FIN), kReset, kStopped, kExhausted (memory),
 /// kProtocol with the library's reason as detail. On kProtocol towards a client the alert has been delivered
 /// as far as that client lets us: the socket is kept until it was read, for at most a second (trap 99).
-uring::Task<base::Result<std::unique_ptr<TlsStream>>> handshake(uring::Ring& ring, uring::Stop& stop,
-                                                                base::Fd socket, const Context& context,
-                                                                TlsStream::Role role,
-                                                                base::Milliseconds limit);
+uring::Task<Handshaken> handshake(uring::Ring& ring, uring::Stop& stop, base::Fd socket,
+                                  const Context& context, TlsStream::Role role, base::Milliseconds limit);
 
 }  // namespace tlsplice::tls

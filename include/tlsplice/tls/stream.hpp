@@ -28,6 +28,15 @@ enum class StayReason : std::uint8_t {
   kLibrary,      // OpenSSL could not derive the keys
 };
 
+/// Why a handshake came to nothing, as far as it is counted.
+enum class NegotiationError : std::uint8_t {
+  kOther,
+  kNotTls,    // the first bytes were no TLS record
+  kProtocol,  // no protocol version in common
+  kCipher,    // no cipher suite, group or signature algorithm in common
+  kAlert,     // the peer refused with a fatal alert
+};
+
 class TlsStream final : public net::Stream {
  public:
   enum class Role : std::uint8_t { kServer, kClient };
@@ -39,6 +48,7 @@ class TlsStream final : public net::Stream {
   /// failed and failure() says why. A fatal alert has then been offered to the socket already.
   net::Io handshake();
   const std::string& failure() const { return failure_; }
+  NegotiationError negotiation_error() const { return negotiation_error_; }
 
   /// After the handshake; both point to constants of the library.
   const char* protocol() const;  // "TLSv1.2"
@@ -80,7 +90,8 @@ class TlsStream final : public net::Stream {
   std::unique_ptr<ssl_st, Free> ssl_;
   std::string failure_;
   std::optional<net::IoStatus> held_;  // what read() met behind the bytes it returned
-  bool broken_ = false;                // OpenSSL allows nothing more after a fatal error
+  NegotiationError negotiation_error_ = NegotiationError::kOther;
+  bool broken_ = false;  // OpenSSL allows nothing more after a fatal error
   bool close_notify_sent_ = false;
 };
 
