@@ -17,7 +17,8 @@ NegotiationError reason_of(unsigned long code) {
     case SSL_R_HTTP_REQUEST:
     case SSL_R_HTTPS_PROXY_REQUEST:
     case SSL_R_WRONG_VERSION_NUMBER:
-    case SSL_R_PACKET_LENGTH_TOO_LONG:
+    case SSL_R_PACKET_LENGTH_TOO_LONG:  // the same to OpenSSL 3.0
+    case SSL_R_DATA_LENGTH_TOO_LONG:    // and to 3.2 and later
       return NegotiationError::kNotTls;
     case SSL_R_UNSUPPORTED_PROTOCOL:
     case SSL_R_UNKNOWN_PROTOCOL:

@@ -7,7 +7,7 @@ import unittest
 
 from guests import e2e, kernels, run_in_guests, unit
 
-STEPS = [unit("steering"), e2e("17_steering_test.py"), e2e("20_numbers_test.py")]
+STEPS = [unit("steering"), *map(e2e, ("17_steering_test.py", "20_numbers_test.py", "24_half_open_test.py"))]
 SECONDS = 1000
 # The last of its series in which a connection that was moved to another listening socket wakes nobody (mended
 # by "tcp: call sk_data_ready() after listener migration", CVE-2026-46015, Linux 7.1 and 6.1.175): only the
@@ -23,8 +23,8 @@ class Steering(unittest.TestCase):
             self.assertNotIn("cannot be loaded here", output)  # not one test was passed over
 
     def test_nothing_is_lost_on_a_kernel_that_wakes_nobody(self):
-        run_in_guests(self, {WAKES_NOBODY: [e2e("17_steering_test.py -k NothingLost")]}, SECONDS,
-                      TLSPLICE_QUEUED="400")
+        steps = {WAKES_NOBODY: [e2e("17_steering_test.py -k NothingLost"), e2e("24_half_open_test.py")]}
+        run_in_guests(self, steps, SECONDS, TLSPLICE_QUEUED="400")
 
 
 if __name__ == "__main__":

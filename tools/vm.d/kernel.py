@@ -28,7 +28,7 @@ NEEDED = ("virtio_pci", "virtio_console", "9pnet_virtio", "9p", "overlay", "tls"
 USEFUL = ("aesni_intel", "ghash_clmulni_intel", "gcm", "ccm", "ctr",
           "chacha_x86_64", "poly1305_x86_64", "chacha_generic", "poly1305_generic", "chacha",
           "chacha20poly1305",
-          "tcp_diag", "unix_diag", "veth", "sch_netem")
+          "tcp_diag", "unix_diag", "veth", "tun", "sch_netem")
 _MODULE = re.compile(r".*/kernel/(?:arch|crypto|lib|fs|net|drivers/(?:virtio|char|net))/"
                      r"(?:.*/)?([^/]+)\.ko(\.xz)?$")
 _IMAGE = re.compile(r".*/vmlinuz[^/]*$")
