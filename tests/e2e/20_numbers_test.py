@@ -8,17 +8,15 @@ import collections
 import contextlib
 import json
 import os
-import pathlib
 import signal
 import ssl
-import subprocess
 import tempfile
-import unittest
 
 import harness
 from certificates import certificates
-from harness import (Proxy, group, needs_root, reserve_port, scaled, service, tcp_listener, tls_listener,
+from harness import (KERNEL_TLS, Proxy, group, reserve_port, scaled, service, tcp_listener, tls_listener,
                      wait_until)
+from maps import Numbers, bpftool, read_table
 from peers import (Target, TlsEnd, client_context, echoed, serve_echo, server_context, tcp_client,
                    tls_client)
 
@@ -26,57 +24,6 @@ FLOWS = int(os.environ.get("TLSPLICE_FLOWS", scaled(10000, 1000)))
 AT_ONCE = 40
 FILES = {"workers", "steering", "counters", "listeners", "targets", "negotiated", "ktls", "histograms"}
 TABLES = {f"{name}_table" for name in FILES - {"counters", "histograms"}}
-
-
-def bpftool(*arguments):
-    environment = {**os.environ, "PATH": os.defpath + ":/usr/sbin"}
-    return subprocess.run(["bpftool", *map(str, arguments)], capture_output=True, text=True, check=True,
-                          timeout=harness.PATIENCE, env=environment).stdout
-
-
-def read_table(file):
-    """The rows of a table as dicts of its heading's words."""
-    lines = file.read_text().splitlines()
-    heading = lines[0].split()
-    return [dict(zip(heading, line.split(), strict=True)) for line in lines[1:]]
-
-
-@needs_root
-class Numbers(unittest.TestCase):
-    def setUp(self):
-        self.mounted = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
-        done = subprocess.run(["mount", "-t", "bpf", "bpf", self.mounted], capture_output=True, text=True)
-        if done.returncode:
-            self.skipTest(f"no bpffs here: {done.stderr}")
-        self.addCleanup(subprocess.run, ["umount", self.mounted], check=True)
-        self.folder = self.mounted / "tlsplice"
-
-    def start(self, listeners, groups, **top):
-        config = service(listeners, groups, bpf_directory=self.folder, **top)
-        proxy = self.enterContext(Proxy(config))
-        if proxy.events("steering")[0]["mode"] == "kernel-hash":
-            self.skipTest(proxy.events("steering")[0]["why"])
-        return proxy
-
-    def rows(self, name):
-        """A map as plain `bpftool map dump pinned` prints it: the values in the order of the keys."""
-        dumped = json.loads(bpftool("map", "dump", "pinned", self.folder / name))
-        self.assertEqual([row["key"] for row in dumped], list(range(len(dumped))))
-        return [row["value"] for row in dumped]
-
-    def sums(self, name, **which):
-        """The sum of every counter over the rows (one a worker) that have these names."""
-        total = collections.Counter()
-        for row in self.rows(name):
-            if which.items() <= row.items():
-                total.update({key: value for key, value in row.items() if isinstance(value, int)})
-        total.pop("worker", None)
-        return total
-
-    def wait_sums(self, name, expected, **which):
-        def story():
-            return f"{name} {which}: expected {expected}, have {self.sums(name, **which)}"
-        wait_until(story, lambda: expected.items() <= self.sums(name, **which).items(), every=0.1)
 
 
 class Values(Numbers):
@@ -236,6 +183,31 @@ class Reasons(Numbers):
             for direction in "receive", "send":
                 self.wait_sums("ktls", {"off": 5, "kernel": 0}, side=side, direction=direction)
         self.assertEqual([row["OFF"] for row in read_table(self.folder / "ktls_table")], ["5"] * 4)
+
+    def test_where_the_tls_of_clients_and_targets_is(self):
+        """Four clients of which one has a suite that no kernel has; all reach the target as the kernel can."""
+        port, leaf = reserve_port(), certificates().leaf()
+        target = self.enterContext(Target(serve_echo, server_context(leaf)))
+        self.start([tls_listener(port, leaf, ssl_policy="ELBSecurityPolicy-TLS13-1-2-Ext1-2021-06")],
+                   [group(target, protocol="TLS")])
+        for context in (client_context(ssl.TLSVersion.TLSv1_3),
+                        client_context(ssl.TLSVersion.TLSv1_2, "AES256-GCM-SHA384"),
+                        client_context(ssl.TLSVersion.TLSv1_2, "ECDHE-RSA-AES128-GCM-SHA256"),
+                        client_context(ssl.TLSVersion.TLSv1_2, "AES128-SHA256")):
+            with tls_client(port, context) as client:
+                self.assertTrue(echoed(client, bytes(50_000)))
+        expected = {"client": {"kernel": 3, "cipher": 1}, "target": {"kernel": 4}}
+        if not KERNEL_TLS:
+            expected = dict.fromkeys(expected, {"no_kernel_tls": 4})
+        none = {"kernel": 0, "off": 0, "no_kernel_tls": 0, "cipher": 0, "protocol": 0, "kernel_refused": 0}
+        for side in "client", "target":
+            for direction in "receive", "send":
+                self.wait_sums("ktls", none | expected[side], side=side, direction=direction)
+        shown = collections.Counter()
+        for row in read_table(self.folder / "ktls_table"):  # one a worker
+            shown[row["SIDE"], row["DIRECTION"]] += int(row["KERNEL"])
+        self.assertEqual(dict(shown), {(side, direction): expected[side].get("kernel", 0)
+                                       for side in expected for direction in ("receive", "send")})
 
     def test_a_target_that_refuses_and_one_that_resets(self):
         port, refused = reserve_port(), f"127.0.0.1:{reserve_port()}"

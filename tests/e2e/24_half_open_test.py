@@ -13,12 +13,12 @@ import signal
 import socket
 import struct
 import subprocess
-import tempfile
 import time
 import unittest
 
 import harness
-from harness import Proxy, group, needs_root, reserve_port, service, tcp_listener, wait_until
+from harness import group, reserve_port, tcp_listener, wait_until
+from maps import Numbers, read_table
 from peers import Target, serve_echo
 
 CLIENTS = 60
@@ -119,24 +119,17 @@ def half_open(port):
                for columns in map(str.split, lines))
 
 
-@needs_root
-class HalfOpen(unittest.TestCase):
+class HalfOpen(Numbers):
     def setUp(self):
         self.device = self.enterContext(wire())
-        self.mounted = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
-        run("mount", "-t", "bpf", "bpf", self.mounted)
-        self.addCleanup(run, "umount", self.mounted)
+        super().setUp()
         target = self.enterContext(Target(serve_echo))
         self.port = reserve_port()
-        config = service([tcp_listener(self.port, host=OURS)], [group(target)],
-                         bpf_directory=self.mounted / "tlsplice", drain_timeout="1s")
-        self.proxy = self.enterContext(Proxy(config))
-        if self.proxy.events("steering")[0]["mode"] == "kernel-hash":
-            self.skipTest(self.proxy.events("steering")[0]["why"])
+        self.proxy = self.start([tcp_listener(self.port, host=OURS)], [group(target)], drain_timeout="1s")
 
     def migrated(self):
-        heading, row = (self.mounted / "tlsplice/steering_table").read_text().splitlines()
-        return int(dict(zip(heading.split(), row.split(), strict=True))["MIGRATED"])
+        [row] = read_table(self.folder / "steering_table")
+        return int(row["MIGRATED"])
 
     def test_handshakes_go_on_at_another_worker(self):
         self.kill_worker_0()  # the second death is followed by a pause, and the queue is given away
