@@ -4,15 +4,19 @@ served by another one, every connection of it; `steering` chooses other rules; w
 service starts all the same and says so once. Checked by stopping and killing workers under queued
 connections, by who holds the other end of a connection, and by the kernel's own queue lengths."""
 
+import collections
 import contextlib
 import os
 import pathlib
+import pwd
 import signal
+import tempfile
 import time
 import unittest
 
 import harness
-from harness import (Proxy, group, needs_root, reserve_port, scaled, service, tcp_listener, wait_until)
+from harness import (Proxy, group, needs_root, process_status, reserve_port, scaled, service, tcp_listener,
+                     wait_until)
 from peers import Target, receive_exactly, tcp_client
 
 QUEUED = int(os.environ.get("TLSPLICE_QUEUED", scaled(1000, 200)))  # at the worker that goes
@@ -296,33 +300,57 @@ class OtherRules(Steered):
         self.assertEqual({self.proxy.worker_of(client) for client in clients}, {other})
 
 
+@needs_root
 class WithoutTheProgram(unittest.TestCase):
-    """Root without two capabilities: as in a container that was granted nothing."""
+    """Root without two capabilities, as in a container that was granted nothing; and not root at all."""
 
-    @needs_root
-    def test_the_service_starts_serves_and_says_so_once(self):
-        with Target(say_who) as target:
-            port = reserve_port()
-            config = service([tcp_listener(port)], [group(target)], workers=2)
-            with Proxy(config, prefix=["setpriv", "--bounding-set", "-bpf,-net_admin,-sys_admin"]) as proxy:
-                said = proxy.events("steering")
-                self.assertEqual([line["mode"] for line in said], ["kernel-hash"])
-                self.assertEqual(said[0]["level"], "warning")
-                self.assertIn("CAP_BPF", said[0]["why"])
-                clients = [tcp_client(port) for _ in range(60)]
-                self.assertTrue(all(answered(client) for client in clients))
-                self.assertEqual({proxy.worker_of(client) for client in clients},
-                                 set(proxy.workers().values()))
-                self.check_death(proxy, port)
-                for client in clients:
-                    client.close()
-                self.assertEqual(len(proxy.events("steering")), 1)
+    def setUp(self):
+        self.target = self.enterContext(Target(say_who))
+        self.port = reserve_port()
+        writable = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        writable.chmod(0o777)
+        self.folder = writable / "tlsplice"
 
-    def check_death(self, proxy, port):
+    def config(self, **top):
+        return service([tcp_listener(self.port)], [group(self.target)], bpf_directory=self.folder, **top)
+
+    def test_root_without_capabilities_serves_and_says_so_once(self):
+        without = ["setpriv", "--bounding-set", "-bpf,-net_admin,-sys_admin"]
+        with Proxy(self.config(), prefix=without) as proxy:
+            self.check(proxy)
+
+    def test_a_user_serves_and_says_so_once(self):
+        nobody = pwd.getpwnam("nobody").pw_uid
+        with Proxy(self.config(), user=nobody) as proxy:
+            for pid in proxy.process.pid, *proxy.workers().values():
+                self.assertEqual(process_status(pid)["Uid"].split(), [str(nobody)] * 4)
+                self.assertEqual(int(process_status(pid)["CapEff"], 16), 0)
+            self.check(proxy)
+            proxy.wait_counters(NewFlowCount=100)
+            self.assertEqual(proxy.stop(), 0)
+            self.assertFalse(proxy.events("worker_failed"))
+
+    def check(self, proxy):
+        said = proxy.events("steering")
+        self.assertEqual([line["mode"] for line in said], ["kernel-hash"])
+        self.assertEqual(said[0]["level"], "warning")
+        self.assertIn("CAP_BPF", said[0]["why"])
+        clients = [tcp_client(self.port) for _ in range(60)]
+        self.assertTrue(all(answered(client) for client in clients))
+        shares = collections.Counter(map(proxy.worker_of, clients))
+        self.assertEqual(shares.keys(), set(proxy.workers().values()))
+        self.assertGreater(min(shares.values()), 10, "a hash spreads better")  # one chance in a million
+        self.check_death(proxy)
+        for client in clients:
+            client.close()
+        self.assertFalse(self.folder.exists(), "tables of numbers that are in no map")
+        self.assertEqual(len(proxy.events("steering")), 1)
+
+    def check_death(self, proxy):
         """Stopped, and then killed: the queue still waits for the next worker."""
         victim = proxy.workers()[0]
         os.kill(victim, signal.SIGSTOP)
-        clients = [tcp_client(port) for _ in range(40)]
+        clients = [tcp_client(self.port) for _ in range(40)]
         proxy.wait_events("worker_stuck", worker=0, timeout=STUCK_WITHIN)
         os.kill(victim, signal.SIGKILL)
         for client in clients:

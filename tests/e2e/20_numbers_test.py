@@ -185,7 +185,7 @@ class Reasons(Numbers):
         self.assertEqual([row["OFF"] for row in read_table(self.folder / "ktls_table")], ["5"] * 4)
 
     def test_where_the_tls_of_clients_and_targets_is(self):
-        """Four clients of which one has a suite that no kernel has; all reach the target as the kernel can."""
+        """Four clients, of which one has a suite that no kernel has; what goes on to the target has one."""
         port, leaf = reserve_port(), certificates().leaf()
         target = self.enterContext(Target(serve_echo, server_context(leaf)))
         self.start([tls_listener(port, leaf, ssl_policy="ELBSecurityPolicy-TLS13-1-2-Ext1-2021-06")],

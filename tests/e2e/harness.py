@@ -160,19 +160,23 @@ class Proxy:
     """`with Proxy(config) as proxy:` runs the service until the block ends. Leaving the block sends SIGTERM
     and requires the promised end: status 0, no worker left, only log lines on stderr, no flow active."""
 
-    def __init__(self, config, environment=None, prefix=()):
+    def __init__(self, config, environment=None, prefix=(), user=None):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tlsplice-e2e-"))
         config = {"admin": {"socket": self.folder / "admin.sock"}, **config}
         self.config_file = self.folder / "tlsplice.toml"
         self.config_file.write_text(toml(config))
         self.log_file = self.folder / "log"
+        if user is not None:
+            for path in self.folder, self.config_file:
+                os.chown(path, user, user)
         self.lines, self.foreign, self._position, self._lock = [], [], 0, threading.Lock()
         self.expected_status = 0  # a test that kills the service itself says so here
         self._known_workers = set()  # and monitors
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
                 [*prefix, PROGRAM, "run", "-c", str(self.config_file)], stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, env={**os.environ, **(environment or {})}, preexec_fn=end_with_the_test)
+                stderr=log, env={**os.environ, **(environment or {})}, preexec_fn=end_with_the_test,
+                user=user, group=user, extra_groups=None if user is None else [])
 
     def __enter__(self):
         try:
