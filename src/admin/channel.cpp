@@ -22,7 +22,8 @@ Result<Channel> make_channel() {
 Result<void> send(int channel, Command command) {
   const char order = static_cast<char>(command.order);
   const ssize_t sent = send_with(channel, {&order, 1}, {&command.descriptor, 1});
-  if (sent == -EAGAIN) return base::fail(Error::system("tell the worker: it does not listen", EAGAIN));
+  if (sent == -EAGAIN)
+    return base::fail({base::Fault::kExhausted, EAGAIN, "tell the worker: it does not listen"});
   if (sent < 0) return base::fail(Error::system("tell the worker", static_cast<int>(-sent)));
   return {};
 }

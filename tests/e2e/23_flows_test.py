@@ -144,7 +144,12 @@ class Flows(unittest.TestCase):
                    for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3) for _ in range(3)]
         for client in clients:
             self.assertTrue(echoed(client, bytes(3000)))
-        shown, real = flows(proxy), ss_by_cookie()
+        def both_at_rest():  # a late acknowledgment changes what either says
+            before, shown = ss_by_cookie(), flows(proxy)
+            after = ss_by_cookie()
+            mine = [flow[f"{side}_socket"]["cookie"] for flow in shown for side in ("client", "target")]
+            return (shown, after) if all(before[cookie] == after[cookie] for cookie in mine) else None
+        shown, real = wait_until("the same twice", both_at_rest)
         self.assertEqual(len(shown), len(clients))
         for flow in shown:
             for side in "client", "target":
