@@ -6,6 +6,7 @@
 #include <unordered_map>
 
 #include "live_flows.hpp"
+#include "text_table.hpp"
 #include "tlsplice/netlink/sockets.hpp"
 #include "verbs.hpp"
 
@@ -97,17 +98,9 @@ Row row_of(const tlsplice_flow& flow, const Sockets& sockets) {
 }
 
 void print_table(const std::vector<tlsplice_flow>& flows, const Sockets& sockets) {
-  std::vector<Row> rows = {kHeading};
-  for (const tlsplice_flow& flow : flows) rows.push_back(row_of(flow, sockets));
-  std::vector<std::size_t> widths(kHeading.size());
-  for (const Row& row : rows) {
-    for (std::size_t i = 0; i < row.size(); ++i) widths[i] = std::max(widths[i], row[i].size());
-  }
-  for (const Row& row : rows) {
-    std::string line;
-    for (std::size_t i = 0; i < row.size(); ++i) line += fmt::format("{:<{}}  ", row[i], widths[i]);
-    fmt::print("{}\n", line.substr(0, line.find_last_not_of(' ') + 1));
-  }
+  TextTable table(kHeading);
+  for (const tlsplice_flow& flow : flows) table.add(row_of(flow, sockets));
+  for (const std::string& line : table.lines()) fmt::print("{}\n", line);
 }
 
 // ---- JSON

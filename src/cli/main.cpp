@@ -36,14 +36,16 @@ void setup_check(CLI::App& command, Chosen& chosen);
 void setup_describe_ssl_policies(CLI::App& command, Chosen& chosen);
 void setup_probe(CLI::App& command, Chosen& chosen);
 void setup_flows(CLI::App& command, Chosen& chosen);
+void setup_top(CLI::App& command, Chosen& chosen);
 int usage_error(const CLI::App& app, const CLI::ParseError& error);
 
-constexpr std::array<Verb, 5> kVerbs{{
+constexpr std::array<Verb, 6> kVerbs{{
     {"run", "Serve in the foreground", setup_run},
     {"check", "Validate a configuration, and say what this OpenSSL and this kernel can do for it",
      setup_check},
     {"describe-ssl-policies", "Print the predefined security policies", setup_describe_ssl_policies},
     {"flows", "Print the live flows of a running service", setup_flows},
+    {"top", "Show the numbers of a running service, live", setup_top},
     {"probe", "Try what this kernel offers, and say what follows from each no", setup_probe},
 }};
 
@@ -142,6 +144,28 @@ void setup_flows(CLI::App& command, Chosen& chosen) {
     chosen = [=] {
       const auto socket = admin_socket(service->socket, service->config);
       return socket ? flows(*socket, *filter, *json) : kExitFailed;
+    };
+  });
+}
+
+void setup_top(CLI::App& command, Chosen& chosen) {
+  const auto service = add_service_options(command);
+  const auto options = std::make_shared<TopOptions>();
+  command
+      .add_option("--interval", options->interval_seconds, "Seconds from one look to the next (default 1)")
+      ->check(CLI::Range(0.1, 3600.0).description(""))
+      ->type_name("SECONDS");
+  auto* batch =
+      command.add_flag("-b,--batch", options->batch, "Print lines instead of drawing on the terminal");
+  command.add_option("-n,--count", options->count, "Of --batch: print that often, then end")
+      ->needs(batch)
+      ->type_name("N");
+  command.footer(command.get_footer() +
+                 "\nRates are of the time since the look before; K, M, G are powers of 1000.");
+  command.callback([=, &chosen] {
+    chosen = [=] {
+      const auto socket = admin_socket(service->socket, service->config);
+      return socket ? top(*socket, *options) : kExitFailed;
     };
   });
 }

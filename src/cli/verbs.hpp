@@ -49,6 +49,15 @@ struct FlowFilter {
 /// Prints the live flows of the service that answers on that socket, the oldest first.
 int flows(const std::string& admin_socket, const FlowFilter& filter, bool as_json);
 
+struct TopOptions {
+  double interval_seconds = 1;
+  bool batch = false;       // lines to stdout instead of a screen
+  std::uint32_t count = 0;  // of --batch: views to print; 0: until the end
+};
+
+/// Shows the numbers of the service that answers on that socket until told to quit.
+int top(const std::string& admin_socket, const TopOptions& options);
+
 /// Tries what this kernel offers and prints it, one line each, or as one JSON object.
 int probe(bool json);
 

@@ -1,10 +1,13 @@
 #include "desk.hpp"
 
 #include <fmt/format.h>
+#include <sys/mman.h>
 #include <sys/socket.h>
+#include <unistd.h>
 
 #include <array>
 #include <cerrno>
+#include <span>
 
 #include "tlsplice/admin/channel.hpp"
 
@@ -44,7 +47,9 @@ void Desk::abandon() {
 
 admin::Reply Desk::answer(const admin::Request& request) const {
   if (request.command == "flows") return flows();
-  return admin::Reply::error(fmt::format("unknown command \"{}\", expected \"flows\"", request.command));
+  if (request.command == "numbers") return numbers();
+  return admin::Reply::error(
+      fmt::format("unknown command \"{}\", expected \"flows\" or \"numbers\"", request.command));
 }
 
 /// A stream from each worker to whoever asked: the rows never pass through here.
@@ -64,6 +69,28 @@ admin::Reply Desk::flows() const {
     told += fmt::format(R"({}{{"worker": {}, "pid": {}}})", told.empty() ? "" : ", ", i, slot.process);
   }
   reply.json = fmt::format(R"({{"workers": [{}]}})", told);
+  return reply;
+}
+
+/// The rows as they are now, in memory of their own: loads, counters, listeners, targets.
+admin::Reply Desk::numbers() const {
+  const observe::CounterTable& counters = workers_.counters();
+  std::string rows;
+  const auto append = [&rows](const auto& all) {
+    rows.append(reinterpret_cast<const char*>(all.data()), all.size_bytes());
+  };
+  append(std::span(&workers_.loads()[0], workers_.count()));
+  append(counters.counter_rows());
+  append(counters.listener_rows());
+  append(counters.target_rows());
+  base::Fd memory(::memfd_create("numbers", MFD_CLOEXEC));
+  if (!memory || ::write(memory.get(), rows.data(), rows.size()) != std::ssize(rows))
+    return admin::Reply::error(base::Error::system("write the numbers down", errno).text());
+  admin::Reply reply;
+  reply.json = fmt::format(R"({{"workers": {}, "listeners": {}, "targets": {}}})", workers_.count(),
+                           counters.listener_rows().size() / workers_.count(),
+                           counters.target_rows().size() / workers_.count());
+  reply.descriptors.push_back(std::move(memory));
   return reply;
 }
 

@@ -31,6 +31,7 @@ class Desk {
  private:
   admin::Reply answer(const admin::Request& request) const;
   admin::Reply flows() const;
+  admin::Reply numbers() const;
 
   const Workers& workers_;
   std::optional<admin::Server> server_;
