@@ -205,7 +205,7 @@ class Http(WithMetrics):
             for _ in range(30):
                 began = time.monotonic()
                 self.assertEqual(self.samples().sum("tlsplice_build_info"), 1)
-                self.assertLess(time.monotonic() - began, scaled(2, 10))
+                self.assertLess(time.monotonic() - began, 10)  # Prometheus' scrape_timeout
                 time.sleep(0.05)
         finally:
             stop.set()
