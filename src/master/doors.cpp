@@ -141,4 +141,8 @@ Result<void> Doors::reopen(std::size_t worker) {
   return {};
 }
 
+Result<void> Doors::follow(const steering::CpuPlan& cpus) {
+  return steering_ ? steering_->follow(cpus) : Result<void>();
+}
+
 }  // namespace tlsplice::master

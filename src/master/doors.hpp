@@ -38,6 +38,8 @@ class Doors {
   /// nothing new gets there until reopen(). False when there is no program to move it: it would be reset.
   bool shut(std::size_t worker);
   base::Result<void> reopen(std::size_t worker);
+  /// CPUs have come or gone.
+  base::Result<void> follow(const steering::CpuPlan& cpus);
   bool is_shut(std::size_t worker) const { return shut_[worker]; }
 
  private:

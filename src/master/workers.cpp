@@ -101,10 +101,7 @@ void Workers::become_worker(std::size_t index, base::Fd channel, pid_t master) {
     doors.push_back({std::move(socket), &prepared_.listeners[doors.size()].service});
   }
   numbers_.abandon();
-  if (config_.steering == policy::Steering::kCpu) {
-    auto stays = steering::stay_on(cpus_.cpu_of_worker[index]);
-    if (!stays) log_.warning("worker_not_pinned", {{"worker", index}, {"error", stays.error().text()}});
-  }
+  stay_on_cpu(index, 0);
   base::hold_memory_reserve(kWorkerMemoryReserve);
   if (auto dropped = drop_privileges(identity_, master); !dropped) {
     log_.error("worker_failed", {{"error", dropped.error().text()}});
@@ -162,6 +159,7 @@ void Workers::look() {
   const base::Instant now = base::now();
   if (now < next_look_) return;
   next_look_ = now + Watch::kBetweenLooks;
+  follow_cpus();
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     Slot& slot = slots_[i];
     if (slot.process > 0) slot.watch.look(doors_.load(i).heartbeat(), now);
@@ -172,6 +170,29 @@ void Workers::look() {
     const bool absent = slot.process < 0 || slot.stuck;
     if (absent && !doors_.is_shut(i)) give_queue_away(i);  // now, or as soon as somebody is there to take it
   }
+}
+
+/// The process of that worker, 0: the caller, on the CPU whose connections it gets.
+void Workers::stay_on_cpu(std::size_t index, pid_t process) {
+  if (config_.steering != policy::Steering::kCpu) return;
+  auto stays = steering::stay_on(cpus_.cpu_of_worker[index], process);
+  if (!stays) log_.warning("worker_not_pinned", {{"worker", index}, {"error", stays.error().text()}});
+}
+
+/// CPUs come and go. The kernel itself moves a process whose only CPU goes, and leaves it where it is when
+/// that CPU is back.
+void Workers::follow_cpus() {
+  if (config_.steering != policy::Steering::kCpu) return;
+  auto now = steering::plan_cpus(slots_.size());
+  if (now == cpus_) return;
+  cpus_ = std::move(now);
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].process > 0) stay_on_cpu(i, slots_[i].process);
+  }
+  auto followed = doors_.follow(cpus_);
+  if (!followed) return log_.error("cpus_not_followed", {{"error", followed.error().text()}});
+  const auto ours = [](std::uint32_t worker) { return worker != TLSPLICE_STEER_NO_WORKER; };
+  log_.info("cpus_changed", {{"cpus", std::ranges::count_if(cpus_.worker_of_cpu, ours)}});
 }
 
 void Workers::note_stuck(std::size_t index) {

@@ -81,6 +81,8 @@ class Workers {
  private:
   bool start(std::size_t index);
   [[noreturn]] void become_worker(std::size_t index, base::Fd channel, pid_t master);
+  void stay_on_cpu(std::size_t index, pid_t process);
+  void follow_cpus();
   void note_stuck(std::size_t index);
   void note_back(std::size_t index);
   void give_queue_away(std::size_t index);

@@ -34,6 +34,7 @@ Result<Steering> Steering::load(const Plan& plan, const Maps& maps) {
     if (auto done = steering.load_one(listener, cpus, maps); !done)
       return base::fail(std::move(done.error()));
   }
+  if (auto filled = steering.follow(cpus); !filled) return base::fail(std::move(filled.error()));
   return steering;
 }
 
@@ -53,12 +54,18 @@ Result<void> Steering::load_one(std::size_t listener, const CpuPlan& cpus, const
   }
   if (const int error = steering_bpf::load(skeleton); error != 0)
     return base::fail(cannot("load the steering program", -error));
-  for (std::uint32_t cpu = 0; cpu < cpus.worker_of_cpu.size(); ++cpu) {
-    const int map = bpf_map__fd(skeleton->maps.cpus);
-    if (bpf_map_update_elem(map, &cpu, &cpus.worker_of_cpu[cpu], BPF_ANY) != 0)
-      return base::fail(cannot("fill the map of CPUs", errno));
-  }
   loaded_.push_back(std::move(loaded));
+  return {};
+}
+
+Result<void> Steering::follow(const CpuPlan& cpus) {
+  for (const auto& loaded : loaded_) {
+    const int map = bpf_map__fd(loaded->skeleton->maps.cpus);
+    for (std::uint32_t cpu = 0; cpu < cpus.worker_of_cpu.size(); ++cpu) {
+      if (bpf_map_update_elem(map, &cpu, &cpus.worker_of_cpu[cpu], BPF_ANY) != 0)
+        return base::fail(cannot("fill the map of CPUs", errno));
+    }
+  }
   return {};
 }
 

@@ -151,6 +151,23 @@ TEST_F(Cpu, TheReceivingOneChooses) {
             "");
 }
 
+TEST_F(Cpu, ThePlanCanChange) {
+  CpuPlan plan = plan_cpus(2);
+  EXPECT_EQ(tests::in_child([&]() -> std::string {
+              SteeredGroup group(2, TLSPLICE_STEER_CPU);
+              const unsigned here = plan.cpu_of_worker[0];
+              if (!stay_on(here)) return "cannot stay on a CPU";
+              for (const std::uint32_t worker : {1u, 0u, 1u}) {
+                plan.worker_of_cpu[here] = worker;
+                if (!group.steering().follow(plan)) return "the plan is not taken";
+                group.dial(10);
+                if (group.accept_all(worker) != 10) return "another worker got it";
+              }
+              return "";
+            }),
+            "");
+}
+
 TEST_F(Migration, TakesTheQueueOfAClosedSocketToTheLeastLoaded) {
   SteeredGroup group(3);
   group.dial(30);

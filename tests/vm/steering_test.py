@@ -7,7 +7,8 @@ import unittest
 
 from guests import e2e, kernels, run_in_guests, unit
 
-SUITES = ("17_steering_test.py", "20_numbers_test.py", "24_half_open_test.py", "25_killed_meanwhile_test.py")
+SUITES = ("17_steering_test.py", "20_numbers_test.py", "24_half_open_test.py", "25_killed_meanwhile_test.py",
+          "26_cpus_test.py")
 STEPS = [unit("steering"), *map(e2e, SUITES)]
 SECONDS = 1000
 # The last of its series in which a connection that was moved to another listening socket wakes nobody (mended

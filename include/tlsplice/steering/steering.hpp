@@ -4,6 +4,8 @@
 // What happens in the kernel, case by case: bpf/steering.bpf.c.
 #pragma once
 
+#include <sys/types.h>
+
 #include <cstdint>
 #include <memory>
 #include <vector>
@@ -17,15 +19,17 @@ namespace tlsplice::steering {
 using Outcomes = base::SharedRows<tlsplice_steering>;
 
 /// Which worker each CPU's connections go to under TLSPLICE_STEER_CPU, and where the workers run: the CPUs
-/// that this process may use, in their order, one a worker.
+/// that this process may use and that are there, in their order, one a worker.
 struct CpuPlan {
   std::vector<unsigned> cpu_of_worker;
-  std::vector<std::uint32_t> worker_of_cpu;  // TLSPLICE_STEER_NO_WORKER for a CPU that we may not use
+  std::vector<std::uint32_t> worker_of_cpu;  // every CPU that may come; TLSPLICE_STEER_NO_WORKER: not ours
+  bool operator==(const CpuPlan&) const = default;
 };
+/// As it is now: one system call. CPUs come and go.
 CpuPlan plan_cpus(std::size_t workers);
 
-/// What one process of the service may run on from now on: one CPU.
-base::Result<void> stay_on(unsigned cpu);
+/// What one process of the service may run on from now on: one CPU. 0: the caller.
+base::Result<void> stay_on(unsigned cpu, pid_t process = 0);
 
 class Steering {
  public:
@@ -49,6 +53,9 @@ class Steering {
   /// Connections may go to that socket from now on. It must listen in the group; it leaves by itself when it
   /// no longer listens.
   base::Result<void> offer(std::size_t listener, std::size_t worker, int socket);
+  /// From now on under TLSPLICE_STEER_CPU. It must know no more CPUs than the machine had when this was
+  /// loaded.
+  base::Result<void> follow(const CpuPlan& cpus);
 
  private:
   struct Loaded;  // the skeleton of one listener's program
