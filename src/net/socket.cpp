@@ -17,6 +17,20 @@ void set_option(int socket, int level, int name, int value) {
   (void)::setsockopt(socket, level, name, &value, sizeof value);
 }
 
+base::Result<base::Fd> bound_in_group(const Address& address) {
+  auto socket = stream_socket(address);
+  if (!socket) return socket;
+  const int fd = socket->get();
+  set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
+  set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
+  set_option(fd, IPPROTO_TCP, TCP_SAVE_SYN, 1);
+  if (address.family() == AF_INET6) set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
+  if (::bind(fd, address.data(), address.size()) != 0) {
+    return base::fail(base::Error::system(fmt::format("bind {}", address.text()), errno));
+  }
+  return socket;
+}
+
 }  // namespace
 
 base::Result<base::Fd> stream_socket(const Address& address) {
@@ -65,17 +79,12 @@ base::Result<void> listen_again(int listener) {
 }
 
 base::Result<base::Fd> listen(const Address& address) {
-  auto socket = stream_socket(address);
+  auto socket = bound_in_group(address);
   if (!socket) return socket;
-  const int fd = socket->get();
-  set_option(fd, SOL_SOCKET, SO_REUSEADDR, 1);
-  set_option(fd, SOL_SOCKET, SO_REUSEPORT, 1);
-  set_option(fd, IPPROTO_TCP, TCP_SAVE_SYN, 1);
-  if (address.family() == AF_INET6) set_option(fd, IPPROTO_IPV6, IPV6_V6ONLY, 1);
-  if (::bind(fd, address.data(), address.size()) != 0) {
-    return base::fail(base::Error::system(fmt::format("bind {}", address.text()), errno));
-  }
-  if (::listen(fd, kListenBacklog) != 0) {
+  // A port that the kernel has chosen is given back when the socket is shut (tcp_set_state in net/ipv4/tcp.c,
+  // SOCK_BINDPORT_LOCK), one that was asked for is kept: so ask for that one while the first socket holds it.
+  if (address.port() == 0) return listen(local_address(socket->get()));
+  if (::listen(socket->get(), kListenBacklog) != 0) {
     return base::fail(base::Error::system(fmt::format("listen on {}", address.text()), errno));
   }
   return socket;

@@ -67,6 +67,19 @@ TEST_P(OverEither, SocketsNeverBlockAndAreNotInherited) {
   EXPECT_EQ(option(towards_target->get(), SOL_SOCKET, SO_DOMAIN), GetParam());
 }
 
+TEST_P(OverEither, AListenerThatWasShutListensAgainOnItsPort) {
+  const auto listener = listen(any_port());
+  ASSERT_TRUE(listener.has_value());
+  const Address here = local_address(listener->get());
+  for (int round = 0; round < 3; ++round) {
+    stop_listening(listener->get());
+    ASSERT_TRUE(listen_again(listener->get()).has_value());
+    EXPECT_EQ(local_address(listener->get()), here);
+    const base::Fd client = dial(here);
+    EXPECT_EQ(accept_one(listener->get()).peer, local_address(client.get()));
+  }
+}
+
 TEST_P(OverEither, AnEmptyQueueIsEagain) {
   const auto listener = listen(any_port());
   ASSERT_TRUE(listener.has_value());

@@ -13,9 +13,9 @@ namespace tlsplice::net {
 /// Pending connections a listening socket may hold; the kernel caps it at net.core.somaxconn.
 inline constexpr int kListenBacklog = 4096;
 
-/// A listening TCP socket in the SO_REUSEPORT group of its address. An IPv6 socket takes IPv6 only, so that
-/// 0.0.0.0 and
-/// [::] can be two listeners. The SYN of each connection is kept for syn_sequence (tcp(7), TCP_SAVE_SYN).
+/// A listening TCP socket in the SO_REUSEPORT group of its address; with port 0 on a free one, which it keeps
+/// when it is shut. An IPv6 socket takes IPv6 only, so that 0.0.0.0 and [::] can be two listeners. The SYN of
+/// each connection is kept for syn_sequence (tcp(7), TCP_SAVE_SYN).
 base::Result<base::Fd> listen(const Address& address);
 
 /// A listening TCP socket that shares its address with no other one: fails when somebody listens there.
