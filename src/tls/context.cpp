@@ -12,10 +12,10 @@
 #include <fstream>
 
 #include "errors.hpp"
+#include "key_schedule.hpp"
 #include "offer.hpp"
 #include "tlsplice/base/expect.hpp"
 #include "tlsplice/base/memory.hpp"
-#include "traffic_keys.hpp"
 
 namespace tlsplice::tls {
 namespace {
@@ -119,7 +119,8 @@ void warn_of_validity(X509* certificate, const Listener& listener, Offer& offer)
 }
 
 SSL_CTX* new_context(const SSL_METHOD* method) {
-  SSL_CTX* context = SSL_CTX_new(method);
+  use_key_schedule();
+  SSL_CTX* context = SSL_CTX_new_ex(nullptr, kKeyScheduleQuery, method);
   TLSPLICE_EXPECT(context != nullptr, "OpenSSL cannot make a context");
   // No renegotiation, no resumption of any kind, no compression (spec: tls-listener). A FIN without
   // close_notify is told apart by our BIO; OpenSSL must not make it fatal, or the other direction could not
@@ -192,7 +193,6 @@ base::Result<Context> Context::client() {
 }
 
 void Context::capture_keys() {
-  install_key_log(context_.get());
   captures_keys_ = true;
 }
 

@@ -116,6 +116,7 @@ IoStatus TlsStream::judge(int returned) {
 Io TlsStream::handshake() {
   ERR_clear_error();
   state_->reads_left = kReadsPerHandshakeStep;
+  const KeyWatch watch(capture_ ? &capture_->keys : nullptr);
   const int returned = SSL_do_handshake(ssl_.get());
   if (returned == 1) return {IoStatus::kDone, 0};
   return {judge(returned), 0};

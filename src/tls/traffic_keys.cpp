@@ -21,30 +21,6 @@ using ktls::Version;
 
 constexpr unsigned char kFinished = 20;  // RFC 8446 appendix B.3
 
-KeyCapture* capture_of(const SSL* ssl) {
-  return static_cast<KeyCapture*>(SSL_get_app_data(ssl));
-}
-
-int hex_digit(char c) {
-  return c <= '9' ? c - '0' : (c | 0x20) - 'a' + 10;
-}
-
-void read_hex(std::string_view hex, std::array<unsigned char, 48>& into) {
-  for (std::size_t i = 0; i < into.size() && 2 * i + 1 < hex.size(); ++i) {
-    into[i] = static_cast<unsigned char>(hex_digit(hex[2 * i]) << 4 | hex_digit(hex[2 * i + 1]));
-  }
-}
-
-/// "<label> <client random> <secret>", see SSL_CTX_set_keylog_callback(3).
-void on_key_log(const SSL* ssl, const char* text) {
-  KeyCapture* capture = capture_of(ssl);
-  if (capture == nullptr) return;
-  const std::string_view line(text);
-  const std::string_view secret = line.substr(line.rfind(' ') + 1);
-  if (line.starts_with("CLIENT_TRAFFIC_SECRET_0 ")) read_hex(secret, capture->client_secret);
-  if (line.starts_with("SERVER_TRAFFIC_SECRET_0 ")) read_hex(secret, capture->server_secret);
-}
-
 /// Counts records by their headers. A Finished message is the last thing under the old keys in TLS 1.3, and
 /// the first record under the new ones in TLS 1.2; its own header has been seen before it.
 void on_message(int sent, int version, int type, const void* bytes, std::size_t size, SSL* /*ssl*/,
@@ -73,9 +49,6 @@ std::optional<Cipher> cipher_of(const SSL* ssl) {
 }
 
 /// TLS 1.3 hashes with SHA-384 for AES-256-GCM and with SHA-256 for the others (RFC 8446 appendix B.4).
-const char* digest_of(Cipher cipher) {
-  return cipher == Cipher::kAes256Gcm ? "SHA384" : "SHA256";
-}
 std::size_t secret_bytes(Cipher cipher) {
   return cipher == Cipher::kAes256Gcm ? 48 : 32;
 }
@@ -96,42 +69,17 @@ OSSL_PARAM text(const char* name, const char* value) {
   return OSSL_PARAM_construct_utf8_string(name, const_cast<char*>(value), 0);
 }
 
-/// HKDF-Expand-Label with an empty context (RFC 8446 section 7.1).
-bool expand_label(Cipher cipher, const std::array<unsigned char, 48>& secret, std::string_view label,
-                  std::span<unsigned char> into) {
-  static EVP_KDF* const hkdf = EVP_KDF_fetch(nullptr, "HKDF", nullptr);
-  constexpr std::string_view kPrefix = "tls13 ";
-  std::array<unsigned char, 32> info{};
-  std::size_t size = 0;
-  info[size++] = 0;
-  info[size++] = static_cast<unsigned char>(into.size());
-  info[size++] = static_cast<unsigned char>(kPrefix.size() + label.size());
-  std::memcpy(&info[size], kPrefix.data(), kPrefix.size());
-  std::memcpy(&info[size + kPrefix.size()], label.data(), label.size());
-  size += kPrefix.size() + label.size();
-  info[size++] = 0;
-  int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY;
-  OSSL_PARAM parameters[] = {OSSL_PARAM_construct_int(OSSL_KDF_PARAM_MODE, &mode),
-                             text(OSSL_KDF_PARAM_DIGEST, digest_of(cipher)),
-                             octets(OSSL_KDF_PARAM_KEY, secret.data(), secret_bytes(cipher)),
-                             octets(OSSL_KDF_PARAM_INFO, info.data(), size), OSSL_PARAM_construct_end()};
-  return derive(hkdf, parameters, into);
-}
-
-bool fill_from_secret(Cipher cipher, DirectionKeys& keys) {
-  return expand_label(cipher, keys.secret, "key", std::span(keys.key).first(ktls::key_bytes(cipher))) &&
-         expand_label(cipher, keys.secret, "iv", keys.iv);
-}
-
 /// RFC 8446 section 7.2.
 bool advance(Cipher cipher, DirectionKeys& keys) {
   std::array<unsigned char, 48> next{};
-  const bool derived =
-      expand_label(cipher, keys.secret, "traffic upd", std::span(next).first(secret_bytes(cipher)));
+  const auto secret = std::span(next).first(secret_bytes(cipher));
+  const bool derived = expand_label(std::span(keys.secret).first(secret.size()), "traffic upd", secret) &&
+                       expand_label(secret, "key", std::span(keys.key).first(ktls::key_bytes(cipher))) &&
+                       expand_label(secret, "iv", keys.iv);
   keys.secret = next;
-  ktls::wipe(next.data(), next.size());
   keys.sequence = 0;
-  return derived && fill_from_secret(cipher, keys);
+  ktls::wipe(next.data(), next.size());
+  return derived;
 }
 
 /// RFC 5246 section 6.3: client key, server key, client IV, server IV; an AEAD has no MAC keys.
@@ -166,12 +114,7 @@ bool fill_from_master_secret(SSL* ssl, Cipher cipher, DirectionKeys& client, Dir
 
 }  // namespace
 
-void install_key_log(SSL_CTX* context) {
-  SSL_CTX_set_keylog_callback(context, on_key_log);
-}
-
 void attach_capture(SSL* ssl, KeyCapture* capture) {
-  SSL_set_app_data(ssl, capture);
   SSL_set_msg_callback(ssl, on_message);
   SSL_set_msg_callback_arg(ssl, capture);
 }
@@ -192,17 +135,17 @@ std::expected<TrafficKeys, StayReason> derive_traffic_keys(SSL* ssl, const KeyCa
   const bool server = SSL_is_server(ssl) != 0;
   DirectionKeys& from_client = server ? keys.receive : keys.send;
   DirectionKeys& from_server = server ? keys.send : keys.receive;
-  keys.send.sequence = capture.sent;
-  keys.receive.sequence = capture.received;
   bool derived = false;
   if (keys.version == Version::kTls13) {
-    from_client.secret = capture.client_secret;
-    from_server.secret = capture.server_secret;
+    from_client = capture.keys.client;
+    from_server = capture.keys.server;
     keys.advance = advance;
-    derived = fill_from_secret(*cipher, from_client) && fill_from_secret(*cipher, from_server);
+    derived = capture.keys.pieces == DerivedKeys::kPieces;
   } else {
     derived = fill_from_master_secret(ssl, *cipher, from_client, from_server);
   }
+  keys.send.sequence = capture.sent;
+  keys.receive.sequence = capture.received;
   if (!derived) return std::unexpected(StayReason::kLibrary);
   return keys;
 }

@@ -49,8 +49,8 @@ class Context {
   /// nlb-facts 3).
   static base::Result<Context> client();
 
-  /// Makes connections of this context able to give their keys to the kernel. Costs a hex dump of the secrets
-  /// inside OpenSSL for each of them, so only where kernel TLS is wanted and there.
+  /// Makes connections of this context able to give their keys to the kernel, so only where kernel TLS is
+  /// wanted and there: until then each holds them once more.
   void capture_keys();
   bool captures_keys() const { return captures_keys_; }
 
