@@ -40,7 +40,7 @@ int read_socket(BIO* bio, char* into, std::size_t size, std::size_t* got) {
 int write_socket(BIO* bio, const char* from, std::size_t size, std::size_t* put) {
   SocketState& state = state_of(bio);
   BIO_clear_retry_flags(bio);
-  const ssize_t n = ::send(state.fd, from, size, MSG_NOSIGNAL);
+  const ssize_t n = ::send(state.fd, from, size, MSG_NOSIGNAL | (state.more ? MSG_MORE : 0));
   if (n >= 0) {
     *put = static_cast<std::size_t>(n);
     return 1;

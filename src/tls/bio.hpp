@@ -14,6 +14,7 @@ struct SocketState {
   bool end = false;      // recv(2) saw the FIN
   int reads_left = 0;    // recv(2) calls before the BIO says "later", so that one call of OpenSSL has an end
   bool drained = false;  // the last recv(2) came back short: nothing more is queued
+  bool more = false;     // another record follows at once: TCP may wait for it (MSG_MORE)
 };
 
 /// A BIO on `state->fd`, which it does not own. Null when memory is short.

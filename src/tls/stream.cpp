@@ -152,6 +152,8 @@ bool TlsStream::drained() const {
 Io TlsStream::write(std::span<const std::byte> from) {
   if (broken_) return {IoStatus::kBroken, 0};
   ERR_clear_error();
+  // One record a call (SSL_MODE_ENABLE_PARTIAL_WRITE); the caller comes back with what is left.
+  state_->more = from.size() > SSL3_RT_MAX_PLAIN_LENGTH;
   std::size_t put = 0;
   const int returned = SSL_write_ex(ssl_.get(), from.data(), from.size(), &put);
   if (returned != 1) return {judge(returned), 0};
