@@ -43,10 +43,10 @@ class Hmac {
   /// Hash(""), as Derive-Secret has it for no messages.
   Bytes of_nothing() const { return Bytes(of_nothing_).first(size_); }
 
+  /// The key is as long as the hash, as every salt and secret of TLS 1.3 is.
   bool operator()(Bytes key, Bytes message, unsigned char* into) {
-    keyed_ = true;
     std::size_t written = 0;
-    return EVP_MAC_init(context_, key.data(), key.size(), nullptr) == 1 &&
+    return key.size() == size_ && set_key(key) &&
            EVP_MAC_update(context_, message.data(), message.size()) == 1 &&
            EVP_MAC_final(context_, into, &written, size_) == 1;
   }
@@ -54,12 +54,25 @@ class Hmac {
   void forget_key() {
     if (keyed_) EVP_MAC_init(context_, kZeros.data(), size_, nullptr);
     keyed_ = false;
+    ktls::wipe(key_.data(), key_.size());
   }
 
  private:
+  /// A secret has several things derived from it, one after the other: without a key OpenSSL begins anew with
+  /// the last.
+  bool set_key(Bytes key) {
+    if (keyed_ && std::ranges::equal(key, Bytes(key_).first(size_))) {
+      return EVP_MAC_init(context_, nullptr, 0, nullptr) == 1;
+    }
+    std::ranges::copy(key, key_.begin());
+    keyed_ = EVP_MAC_init(context_, key.data(), key.size(), nullptr) == 1;
+    return keyed_;
+  }
+
   EVP_MAC_CTX* context_ = nullptr;
   std::size_t size_ = 0;
   std::array<unsigned char, kHashBytesMax> of_nothing_{};
+  std::array<unsigned char, kHashBytesMax> key_{};  // the last one, when keyed_
   bool keyed_ = false;
 };
 

@@ -42,6 +42,8 @@ std::unique_ptr<TlsStream> TlsStream::create(base::Fd socket, const Context& con
   if (context.captures_keys()) {
     capture = std::make_unique<KeyCapture>();
     attach_capture(ssl, capture.get());
+  } else {
+    SSL_set_read_ahead(ssl, 1);
   }
   role == Role::kServer ? SSL_set_accept_state(ssl) : SSL_set_connect_state(ssl);
   return std::unique_ptr<TlsStream>(
@@ -163,6 +165,7 @@ Io TlsStream::write(std::span<const std::byte> from) {
 Io TlsStream::end_write() {
   if (!broken_ && !close_notify_sent_) {
     ERR_clear_error();
+    state_->more = true;  // the FIN, in the same segment
     const int returned =
         SSL_shutdown(ssl_.get());  // 0: sent, the peer's is still to come; never called again
     if (returned < 0) {
