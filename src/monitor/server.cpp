@@ -135,7 +135,8 @@ void Server::send_away(Connection& connection) {
 // ---- Requests
 
 MHD_Result Server::answer(void* self, MHD_Connection* connection, const char* path, const char* method,
-                          const char* /*version*/, const char* /*upload*/, std::size_t* upload_size,
+                          const char* /*version*/, const char* /*upload*/,
+                          std::size_t* upload_size,  // NOLINT(readability-non-const-parameter): MHD's type
                           void** state) {
   const bool first_call = *state == nullptr;
   if (first_call) {  // before the request's content: an answer now means that none is read
