@@ -41,6 +41,7 @@ base::Result<void> make(base::SharedRows<Row>& rows, std::size_t count, int fd) 
 // ---- Counters
 
 void Counters::add(const Negotiated& negotiated) {
+  if constexpr (!kCounting) return;
   tlsplice_negotiated* const last = negotiated_ + TLSPLICE_NEGOTIATED_ROWS - 1;
   tlsplice_negotiated* row = negotiated_;
   while (row != last && row->side[0] != '\0' &&
@@ -60,6 +61,7 @@ void Counters::add(const Negotiated& negotiated) {
 }
 
 void Counters::add_ktls(bool client, std::string_view where) {
+  if constexpr (!kCounting) return;
   const auto* const known = std::ranges::find(kKtlsWords, where, &KtlsWord::word);
   if (known == std::end(kKtlsWords)) return;
   for (std::size_t way = 0; way < kWays; ++way) {

@@ -54,7 +54,8 @@ ALL = {case.name: case for case in (
     _messages(64), _messages(1024), _messages(16384),
     _handshakes("rsa", "rsa", "RSA 2048"), _handshakes("p256", "p256", "P-256"))}
 GROUPS = {"messages": [name for name in ALL if name.startswith("messages-")],
-          "handshakes": [name for name in ALL if name.startswith("handshakes-")]}
+          "handshakes": [name for name in ALL if name.startswith("handshakes-")],
+          "counters": ["messages-64", "handshakes-p256"]}
 
 
 def run(bench, case, rounds, guest):
@@ -140,10 +141,10 @@ def table(name, result):
         rate = row["per_second"]
         speed = f"{rate / 2**20:8.0f} MiB/s" if "GiB" in result["unit"] else f"{rate:8.0f} /s   "
         latency = f"  p50 {row['p50_us']:.0f} us, p99 {row['p99_us']:.0f} us" if row["p50_us"] else ""
-        yield (f"  {proxy:<10}{row['cpu_median']:9.3f}  ({row['cpu_min']:.3f} - {row['cpu_max']:.3f})"
+        yield (f"  {proxy:<20}{row['cpu_median']:9.3f}  ({row['cpu_min']:.3f} - {row['cpu_max']:.3f})"
                f"{speed}{latency}")
     if result["floor"] is not None:
         alone = "the cipher" if "GiB" in result["unit"] else "the signature"
-        yield f"  {'floor':<10}{result['floor']:9.3f}  (openssl speed: {alone} alone)"
+        yield f"  {'floor':<20}{result['floor']:9.3f}  (openssl speed: {alone} alone)"
     if "ratio_to_better_peer" in result:
         yield f"  tlsplice to the better of the others: {result['ratio_to_better_peer']:.2f}"

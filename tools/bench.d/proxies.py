@@ -40,6 +40,21 @@ class Service:
     rsa: bool = True
 
 
+def uncounted_build(repository):
+    return repository / "build/bench/uncounted"
+
+
+def build_uncounted(repository):
+    folder = uncounted_build(repository)
+    options = "-DTLSPLICE_COUNT=OFF", "-DTLSPLICE_TESTS=OFF"
+    for command in (["cmake", "--preset", "release", "-B", folder, *options],
+                    ["cmake", "--build", folder, "--target", "tlsplice"]):
+        done = subprocess.run(list(map(str, command)), cwd=repository, capture_output=True, text=True,
+                              check=False)
+        if done.returncode:
+            raise RuntimeError(f"{' '.join(map(str, command))}: {done.stdout[-2000:]}{done.stderr[-2000:]}")
+
+
 class Proxy:
     """`with Tlsplice(...) as proxy:` serves on proxy.address until the block ends."""
 
@@ -127,8 +142,19 @@ class Tlsplice(Proxy):
                  f'targets = ["{service.target}"]', f'connect_timeout = "{PATIENCE_SECONDS}s"']
         text = "\n".join(["workers = 1", "[[target_group]]", *group, "[[listener]]", *listener, ""])
         (self.path / "tlsplice.toml").write_text(text)
-        program = os.environ.get("TLSPLICE", self.repository / "build/release/tlsplice")
-        return [program, "run", "-c", self.path / "tlsplice.toml"]
+        return [self.program(), "run", "-c", self.path / "tlsplice.toml"]
+
+    def program(self):
+        return os.environ.get("TLSPLICE", self.repository / "build/release/tlsplice")
+
+
+class TlspliceUncounted(Tlsplice):
+    """The same program built without counting: what the numbers cost is the difference."""
+
+    name = "tlsplice-uncounted"
+
+    def program(self):
+        return uncounted_build(self.repository) / "tlsplice"
 
 
 class TlspliceSplice(Tlsplice):
@@ -222,7 +248,7 @@ stream {{
 
 PEERS = ("haproxy", "nginx")
 ALL = {proxy.name: proxy for proxy in (Tlsplice, Haproxy, Nginx, TlspliceSplice, TlspliceUringSplice,
-                                       TlspliceCopy)}
+                                       TlspliceCopy, TlspliceUncounted)}
 
 
 def free_port():

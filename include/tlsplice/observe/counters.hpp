@@ -30,20 +30,28 @@ struct Negotiated {
   const char* group;
 };
 
+#ifdef TLSPLICE_NO_COUNT
+inline constexpr bool kCounting = false;  // tools/bench measures what counting costs against such a build
+#else
+inline constexpr bool kCounting = true;
+#endif
+
 /// One worker's rows, by reference. Writing is for that worker only.
 class Counters {
  public:
-  void add(Counter counter, __u64 n = 1) { base::shared_add(slot_->*counter, n); }
+  void add(Counter counter, __u64 n = 1) { grow(slot_->*counter, n); }
   void subtract(Counter counter, __u64 n = 1) { set(counter, get(counter) - n); }
   __u64 get(Counter counter) const { return base::shared_get(slot_->*counter); }
-  void set(Counter counter, __u64 value) { base::shared_set(slot_->*counter, value); }
+  void set(Counter counter, __u64 value) {
+    if constexpr (kCounting) base::shared_set(slot_->*counter, value);
+  }
 
   // `listener` and `target` are places in the Shape.
   void add(std::size_t listener, ListenerCounter counter, __u64 n = 1) {
-    base::shared_add(listeners_[listener * stride_].*counter, n);
+    grow(listeners_[listener * stride_].*counter, n);
   }
   void add(std::size_t target, TargetCounter counter, __u64 n = 1) {
-    base::shared_add(targets_[target * stride_].*counter, n);
+    grow(targets_[target * stride_].*counter, n);
   }
   void subtract(std::size_t listener, ListenerCounter counter) {
     add(listener, counter, static_cast<__u64>(-1));
@@ -51,7 +59,7 @@ class Counters {
   void subtract(std::size_t target, TargetCounter counter) { add(target, counter, static_cast<__u64>(-1)); }
   /// What took that long, at this listener.
   void add(std::size_t listener, Timing timing, std::chrono::nanoseconds took) {
-    count(histograms_[listener * stride_], timing, took);
+    if constexpr (kCounting) count(histograms_[listener * stride_], timing, took);
   }
   /// A connection that negotiated this.
   void add(const Negotiated& negotiated);
@@ -62,6 +70,9 @@ class Counters {
  private:
   friend class CounterTable;
   Counters() = default;
+  static void grow(__u64& field, __u64 n) {
+    if constexpr (kCounting) base::shared_add(field, n);
+  }
   tlsplice_counters* slot_ = nullptr;
   tlsplice_listener* listeners_ = nullptr;
   tlsplice_target* targets_ = nullptr;
