@@ -7,6 +7,7 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <thread>
 #include <vector>
 
 #include "running.hpp"
@@ -193,15 +194,17 @@ TEST(Worker, RefusesWhenItsDescriptorsAreOutAndGoesOn) {
   wait_until([&] { return worker.count(&C::RejectedFlowCount_Descriptors) > 0; });
   for (base::Fd& client : clients) tests::reset(client);
   wait_until([&] { return worker.count(&C::ActiveFlowCount) == 0; });
-  base::Fd client = worker.dial();
-  ASSERT_TRUE(tests::send_all(client.get(), "found"));
-  tests::end_write(client);
-  for (;;) {  // those that were relayed before are in the target's queue first
-    base::Fd target = worker.next_at_target();
-    const auto asked = tests::receive(target.get());
-    if (asked.bytes == "found") break;
-  }
-  EXPECT_EQ(tests::receive(client.get()).end, Saw::kFin);
+  std::jthread target([&] {  // those that were relayed before are in its queue first
+    while (tests::receive(worker.next_at_target().get()).bytes != "found") continue;
+  });
+  // The dead that still wait to be accepted may take all descriptors once more.
+  wait_until([&] {
+    base::Fd client = worker.dial();
+    tests::send_all(client.get(), "found");
+    tests::end_write(client);
+    return tests::receive(client.get()).end == Saw::kFin;
+  });
+  target.join();
   worker.send(SIGTERM);
   EXPECT_EQ(worker.end(), "");
   // Whether the client's socket or the target's was the one too many.
