@@ -205,4 +205,45 @@ int show_steering(struct bpf_iter__bpf_map_elem* context) {
   return 0;
 }
 
+struct timing_sum {
+  __u32 key;
+  __u64 handshakes, handshake_us, connects, connect_us, flows, flow_us;
+};
+
+#define ADD_BUCKET(name, upto_us) +row->name
+
+static long add_timing(__u32 index, void* context) {
+  struct timing_sum* sum = context;
+  __u32 key = sum->key + index;
+  const struct tlsplice_histograms* row = bpf_map_lookup_elem(&histograms, &key);
+  if (!row) return 0;
+  sum->handshakes += 0 TLSPLICE_HANDSHAKE_BUCKETS(ADD_BUCKET);
+  sum->connects += 0 TLSPLICE_CONNECT_BUCKETS(ADD_BUCKET);
+  sum->flows += 0 TLSPLICE_FLOW_BUCKETS(ADD_BUCKET);
+  sum->handshake_us += row->handshake_us;
+  sum->connect_us += row->connect_us;
+  sum->flow_us += row->flow_us;
+  return 0;
+}
+
+static __u64 mean(__u64 sum, __u64 count) { return count ? sum / count : 0; }
+
+SEC("iter/bpf_map_elem")
+int show_histograms(struct bpf_iter__bpf_map_elem* context) {
+  struct seq_file* seq = context->meta->seq;
+  const __u32* key = context->key;
+  const struct tlsplice_histograms* row = context->value;
+  if (!key || !row || *key % worker_count) return 0;
+  if (*key == 0)
+    HEADING(seq,
+            "LISTENER                         HANDSHAKES HANDSHAKE_US   CONNECTS CONNECT_US      FLOWS"
+            "      FLOW_MS\n");
+  struct timing_sum sum = {.key = *key};
+  bpf_loop(worker_count, add_timing, &sum, 0);
+  PRINT(seq, "%-32s %10llu %12llu %10llu %10llu %10llu %12llu\n", STRING(row->listener), sum.handshakes,
+        mean(sum.handshake_us, sum.handshakes), sum.connects, mean(sum.connect_us, sum.connects), sum.flows,
+        mean(sum.flow_us, sum.flows) / 1000);
+  return 0;
+}
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

@@ -94,8 +94,9 @@ std::vector<std::string> target_lines(const Snapshot& before, const Snapshot& no
 /// The same words as bpf/numbers.bpf.c has in `workers_table`.
 const char* state_of(const tlsplice_worker_load& row, Number silent_ns) {
   if (row.heartbeat_ns == 0) return "gone";
+  if (row.closed != 0) return "stuck";
   if (row.draining != 0) return "draining";
-  return row.closed != 0 || silent_ns > TLSPLICE_STEER_SILENCE_NS ? "stuck" : "serving";
+  return silent_ns > TLSPLICE_STEER_SILENCE_NS ? "silent" : "serving";
 }
 
 std::vector<std::string> worker_lines(const Snapshot& before, const Snapshot& now, const Rates& rate) {

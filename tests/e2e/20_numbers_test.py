@@ -23,7 +23,7 @@ from peers import (Target, TlsEnd, client_context, echoed, serve_echo, server_co
 FLOWS = int(os.environ.get("TLSPLICE_FLOWS", scaled(10000, 1000)))
 AT_ONCE = 40
 FILES = {"workers", "steering", "counters", "listeners", "targets", "negotiated", "ktls", "histograms"}
-TABLES = {f"{name}_table" for name in FILES - {"counters", "histograms"}}
+TABLES = {f"{name}_table" for name in FILES - {"counters"}}
 
 
 class Values(Numbers):
@@ -122,6 +122,12 @@ class Values(Numbers):
             sums = self.sums("listeners", listener=row["LISTENER"])
             self.assertEqual({column: int(row[column]) for column in columns},
                              {column: sums[name] for column, name in columns.items()})
+        for row in read_table(self.folder / "histograms_table"):
+            sums = self.sums("histograms", listener=row["LISTENER"])
+            flows = self.books[row["LISTENER"]]["NewFlowCount"]
+            self.assertEqual((int(row["CONNECTS"]), int(row["FLOWS"])), (flows, flows))
+            self.assertEqual(int(row["HANDSHAKES"]), flows if row["LISTENER"] == "web" else 0)
+            self.assertEqual(int(row["CONNECT_US"]), sums["connect_us"] // flows)
         [target] = read_table(self.folder / "targets_table")
         self.assertEqual((target["TARGET_GROUP"], target["TARGET"]), ("app", address))
         self.assertEqual(int(target["NEW"]), FLOWS // 4 * 4)
