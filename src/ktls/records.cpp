@@ -26,10 +26,15 @@ struct Message {
 
 }  // namespace
 
+/// Data without asking for the type, which costs less; of another record the kernel then says EIO, and keeps
+/// it (trap 31).
 Received receive_record(int socket, std::span<std::byte> into) {
+  const ssize_t data = ::recv(socket, into.data(), into.size(), 0);
+  if (data >= 0 || errno != EIO) return {data, data < 0 ? errno : 0, kDataRecord};
   Message message(into.data(), into.size());
   const ssize_t n = ::recvmsg(socket, &message.header, 0);
   Received received{n, n < 0 ? errno : 0, kDataRecord};
+  if (received.error == EAGAIN) received.error = EIO;  // no record was meant: it was an error, told once
   const cmsghdr* type = n > 0 ? CMSG_FIRSTHDR(&message.header) : nullptr;
   if (type != nullptr && type->cmsg_level == SOL_TLS && type->cmsg_type == TLS_GET_RECORD_TYPE) {
     std::memcpy(&received.type, CMSG_DATA(type), sizeof received.type);
