@@ -226,7 +226,9 @@ static long add_timing(__u32 index, void* context) {
   return 0;
 }
 
-static __u64 mean(__u64 sum, __u64 count) { return count ? sum / count : 0; }
+static __u64 mean(__u64 sum, __u64 count) {
+  return count ? sum / count : 0;
+}
 
 SEC("iter/bpf_map_elem")
 int show_histograms(struct bpf_iter__bpf_map_elem* context) {

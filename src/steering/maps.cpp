@@ -123,10 +123,10 @@ Result<void> expect_bpffs(const std::string& directory) {
 namespace {
 
 // Every file that a service makes. What else lies in the directory is somebody else's and stays.
-constexpr const char* kFiles[] = {"workers",          "steering",      "counters",      "listeners",
-                                  "targets",          "negotiated",    "ktls",          "histograms",
-                                  "listeners_table",  "targets_table", "workers_table", "steering_table",
-                                  "negotiated_table", "ktls_table",    "histograms_table"};
+constexpr const char* kFiles[] = {
+    "workers",       "steering",       "counters",         "listeners",       "targets",
+    "negotiated",    "ktls",           "histograms",       "listeners_table", "targets_table",
+    "workers_table", "steering_table", "negotiated_table", "ktls_table",      "histograms_table"};
 
 Result<base::Fd> open_directory(const std::string& directory) {
   if (auto there = expect_bpffs(directory); !there) return base::fail(std::move(there.error()));

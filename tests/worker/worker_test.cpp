@@ -198,12 +198,12 @@ TEST(Worker, RefusesWhenItsDescriptorsAreOutAndGoesOn) {
     while (tests::receive(worker.next_at_target().get()).bytes != "found") continue;
   });
   // The dead that still wait to be accepted may take all descriptors once more.
-  wait_until([&] {
-    base::Fd client = worker.dial();
+  for (bool served = false; !served;) {
+    const base::Fd client = worker.dial();
     tests::send_all(client.get(), "found");
     tests::end_write(client);
-    return tests::receive(client.get()).end == Saw::kFin;
-  });
+    served = tests::receive(client.get()).end == Saw::kFin;
+  }
   target.join();
   worker.send(SIGTERM);
   EXPECT_EQ(worker.end(), "");
