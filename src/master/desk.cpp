@@ -64,7 +64,8 @@ admin::Reply Desk::flows() const {
       return admin::Reply::error(base::Error::system("open a stream for the flows", errno).text());
     base::Fd reader(ends[0]);
     // A worker that cannot be told leaves its stream at its end at once: the asker misses the last row.
-    (void)admin::send(slot.channel.get(), {admin::Order::kListFlows, base::Fd(ends[1])});
+    [[maybe_unused]] const auto sent =
+        admin::send(slot.channel.get(), {admin::Order::kListFlows, base::Fd(ends[1])});
     reply.descriptors.push_back(std::move(reader));
     told += fmt::format(R"({}{{"worker": {}, "pid": {}}})", told.empty() ? "" : ", ", i, slot.process);
   }
