@@ -6,6 +6,7 @@
 #include <fmt/format.h>
 
 #include <algorithm>
+#include <utility>
 
 #include "host_port.hpp"
 #include "words.hpp"
@@ -32,8 +33,10 @@ constexpr Milliseconds kConnectTimeoutMax{3'600'000};
 constexpr Milliseconds kDrainTimeoutMax{24 * 3'600'000};  // 0 is allowed: cut at once
 
 constexpr const char* kTargetsExample = R"(["192.0.2.1:8080", "[2001:db8::1]:8080"])";
+constexpr const char* kTlvsExample = R"(["authority", "ssl"])";
 
 std::vector<HostPort> read_targets(TableReader& table);
+ProxyProtocol read_proxy_protocol(TableReader& table);
 bool is_name(std::string_view name);
 bool is_user(std::string_view user);
 bool is_bpf_directory(std::string_view path);
@@ -142,6 +145,7 @@ TargetGroup read_target_group(TableReader table, Seen& seen) {
   } else {
     group.ktls = read_ktls(table);
   }
+  group.proxy_protocol_v2 = read_proxy_protocol(table);
   table.finish();
   return group;
 }
@@ -193,6 +197,37 @@ std::vector<HostPort> read_targets(TableReader& table) {
     }
   }
   return out;
+}
+
+// Nested as the load balancer's key is: proxy_protocol_v2.client_to_server.header_placement. What it has no
+// key for is in `tlvs`.
+ProxyProtocol read_proxy_protocol(TableReader& table) {
+  ProxyProtocol header;
+  auto keys = table.table("proxy_protocol_v2", "{ enabled = true }");
+  if (!keys) return header;
+  keys->require("enabled", "true or false");
+  header.enabled = keys->boolean("enabled").value_or(header.enabled);
+  if (auto way = keys->table("client_to_server", R"({ header_placement = "on_first_ack" })")) {
+    header.placement =
+        way->choice<HeaderPlacement>("header_placement",
+                                     {{"on_first_ack_with_payload", HeaderPlacement::kOnFirstAckWithPayload},
+                                      {"on_first_ack", HeaderPlacement::kOnFirstAck}})
+            .value_or(header.placement);
+    way->finish();
+  }
+  for (const Text& tlv : keys->texts("tlvs", kTlvsExample)) {
+    bool* const flag = tlv.value == "authority" ? &header.authority
+                       : tlv.value == "ssl"     ? &header.ssl
+                                                : nullptr;
+    if (flag == nullptr) {
+      keys->wrong_at(tlv.place, "tlvs",
+                     in_quotes(tlv.value) + R"( is unknown, expected "authority" or "ssl")");
+    } else if (std::exchange(*flag, true)) {
+      keys->wrong_at(tlv.place, "tlvs", in_quotes(tlv.value) + " is in the list already, expected it once");
+    }
+  }
+  keys->finish();
+  return header;
 }
 
 bool is_name(std::string_view name) {

@@ -50,6 +50,14 @@ std::vector<Text> TableReader::texts(std::string_view key, std::string_view exam
   return out;
 }
 
+std::optional<bool> TableReader::boolean(std::string_view key) {
+  const toml::node* const node = find(key);
+  if (node == nullptr) return std::nullopt;
+  if (const auto* value = node->as_boolean()) return value->get();
+  wrong(key, fmt::format("expected true or false, without quotes, not {}", kind_of(*node)));
+  return std::nullopt;
+}
+
 std::optional<std::int64_t> TableReader::integer(std::string_view key, std::int64_t min, std::int64_t max) {
   const toml::node* const node = find(key);
   if (node == nullptr) return std::nullopt;

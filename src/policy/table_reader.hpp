@@ -41,6 +41,7 @@ class TableReader {
 
   std::optional<Text> text(std::string_view key);
   std::vector<Text> texts(std::string_view key, std::string_view example);
+  std::optional<bool> boolean(std::string_view key);
   std::optional<std::int64_t> integer(std::string_view key, std::int64_t min, std::int64_t max);
   std::optional<Milliseconds> duration(std::string_view key, Milliseconds min, Milliseconds max);
   std::optional<std::uint64_t> size(std::string_view key, std::uint64_t min, std::uint64_t max);

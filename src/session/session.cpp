@@ -7,6 +7,7 @@
 #include <cerrno>
 
 #include "kernel_tls.hpp"
+#include "proxy_header.hpp"
 #include "tlsplice/net/socket.hpp"
 #include "tlsplice/net/stream.hpp"
 #include "tlsplice/tls/handshake.hpp"
@@ -36,6 +37,7 @@ class Session final : public LiveFlow, private relay::Meter {
   Task<std::expected<StreamPointer, End>> meet_target(std::uint64_t hash);
   Task<std::expected<base::Fd, End>> connect_target(std::uint64_t hash);
   Task<std::expected<StreamPointer, End>> secure_target(base::Fd socket);
+  End untold(const base::Error& error);
   End learn(const relay::Outcome& outcome, const net::Notes& client, const net::Notes& target);
   /// By the ring's clock, which reads once a round.
   void time(observe::Timing timing, base::Instant since) {
@@ -181,8 +183,25 @@ Task<std::expected<StreamPointer, End>> Session::meet_target(std::uint64_t hash)
   auto socket = co_await connect_target(hash);
   if (!socket) co_return std::unexpected(socket.error());
   net::set_no_delay(socket->get());
-  if (service_.group.protocol == Protocol::kTls) co_return co_await secure_target(std::move(*socket));
+  const bool tls = service_.group.protocol == Protocol::kTls;
+  if (const auto& header = service_.group.proxy_protocol_v2; header.enabled) {
+    const Introduction introduction{record_, header, client_socket_};
+    if (!tls && header.placement == policy::HeaderPlacement::kOnFirstAckWithPayload) {
+      co_return std::make_unique<HeadedStream>(std::move(*socket), introduction);
+    }
+    const auto sent = co_await send_header(here_.ring, here_.stop, socket->get(), introduction, tls,
+                                           service_.group.connect_timeout);
+    if (!sent) co_return std::unexpected(untold(sent.error()));
+  }
+  if (tls) co_return co_await secure_target(std::move(*socket));
   co_return std::make_unique<net::SocketStream>(std::move(*socket));
+}
+
+/// The target took the connection, but not the header that says for whom.
+End Session::untold(const base::Error& error) {
+  record_.detail = error.text();
+  if (error.fault == Fault::kStopped) return End::kCut;
+  return error.fault == Fault::kTimedOut ? End::kTargetTimeout : End::kTargetReset;
 }
 
 /// The target that the flow hash chooses; when that one does not take the connection, the next one, once.

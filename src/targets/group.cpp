@@ -36,7 +36,8 @@ base::Result<Group> Group::from(const policy::TargetGroup& configured) {
               .protocol = configured.protocol,
               .targets = {},
               .connect_timeout = configured.connect_timeout,
-              .ktls = configured.ktls};
+              .ktls = configured.ktls,
+              .proxy_protocol_v2 = configured.proxy_protocol_v2};
   for (const policy::HostPort& target : configured.targets) {
     auto address = net::Address::parse(target.host, target.port);
     if (!address) return base::fail(address.error());

@@ -156,6 +156,7 @@ policy::TargetGroup configured() {
           .targets = {{"192.0.2.1", 80}, {"2001:db8::1", 443}},
           .connect_timeout = base::Milliseconds(1234),
           .ktls = policy::Ktls::kOff,
+          .proxy_protocol_v2 = {.enabled = true, .ssl = true},
           .place = {}};
 }
 
@@ -166,6 +167,7 @@ TEST(Group, IsTheConfiguredOne) {
   EXPECT_EQ(group->protocol, policy::Protocol::kTls);
   EXPECT_EQ(group->connect_timeout, base::Milliseconds(1234));
   EXPECT_EQ(group->ktls, policy::Ktls::kOff);
+  EXPECT_EQ(group->proxy_protocol_v2, (policy::ProxyProtocol{.enabled = true, .ssl = true}));
   EXPECT_EQ(group->targets, (std::vector{address("192.0.2.1", 80), address("2001:db8::1", 443)}));
 }
 

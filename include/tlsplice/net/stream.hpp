@@ -79,7 +79,7 @@ class Stream {
 /// Turns the errno of a failed read or write on a connected socket into a status.
 IoStatus status_of(int errnum, IoStatus again);
 
-class SocketStream final : public Stream {
+class SocketStream : public Stream {
  public:
   explicit SocketStream(base::Fd socket) : socket_(std::move(socket)) {}
 

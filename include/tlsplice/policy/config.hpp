@@ -60,6 +60,20 @@ enum class Ktls : std::uint8_t { kAuto, kRequire, kOff };
 enum class Steering : std::uint8_t { kLeastLoaded, kCpu, kHash };
 const char* to_string(Steering steering);  // "least-loaded", "cpu", "hash"
 
+/// When a TCP group's targets are told of the client: with its first bytes, or as soon as they are connected.
+/// Those of a TLS group are told in front of our hello either way.
+enum class HeaderPlacement : std::uint8_t { kOnFirstAckWithPayload, kOnFirstAck };
+
+/// The load balancer's attribute of a target group: each connection to a target begins with a header that
+/// names the client.
+struct ProxyProtocol {
+  bool enabled = false;
+  HeaderPlacement placement = HeaderPlacement::kOnFirstAckWithPayload;
+  bool authority = false;  // the server name goes into the header
+  bool ssl = false;        // the protocol and cipher of the client's TLS do
+  bool operator==(const ProxyProtocol&) const = default;
+};
+
 struct TargetGroup {
   std::string name;
   Protocol protocol =
@@ -67,6 +81,7 @@ struct TargetGroup {
   std::vector<HostPort> targets;  // at least one
   Milliseconds connect_timeout = kDefaultConnectTimeout;
   Ktls ktls = Ktls::kAuto;  // of the connections to its targets; kTls only
+  ProxyProtocol proxy_protocol_v2 = {};
   Place place;
 };
 

@@ -19,6 +19,7 @@ struct Group {
   std::vector<net::Address> targets;  // at least one
   base::Milliseconds connect_timeout{};
   policy::Ktls ktls = policy::Ktls::kAuto;
+  policy::ProxyProtocol proxy_protocol_v2 = {};
 
   static base::Result<Group> from(const policy::TargetGroup& configured);
 };
