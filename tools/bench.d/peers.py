@@ -5,6 +5,7 @@ import pathlib
 import re
 import shutil
 import subprocess
+import sys
 
 NAMES = ("haproxy", "nginx", "libnginx-mod-stream")
 
@@ -54,3 +55,10 @@ def _run(command, **options):
         said = done.stderr.strip() or done.stdout.strip()
         raise Unavailable(f"{' '.join(map(str, command[:4]))} ...: {said}")
     return done.stdout
+
+
+if __name__ == "__main__":  # tools/setup: the end-to-end tests have them as targets
+    try:
+        unpack(pathlib.Path(sys.argv[1]), lambda text: print(f"setup: {text}", flush=True))
+    except Unavailable as error:
+        sys.exit(f"setup: {error}")
