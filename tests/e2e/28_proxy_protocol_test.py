@@ -24,6 +24,7 @@ PLACEMENTS = (WITH_PAYLOAD, AT_ONCE)
 FRONTS = ("TLS", "TCP")
 RELAYS = ("auto", "splice", "uring-splice", "copy")
 BULK = harness.scaled(1_000_000, 300_000)
+KTLS = "kernel" if harness.KERNEL_TLS else "no_kernel_tls"
 A_WHILE = 0.3  # in which nothing must come
 POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
 CIPHER = "ECDHE-RSA-AES128-GCM-SHA256"  # of TLS 1.2
@@ -95,6 +96,7 @@ class Bytes(WithService):
         client.close()
         flow = self.proxy.flow_of(address)
         self.assertEqual((flow["received_bytes"], flow["sent_bytes"]), (str(BULK), str(BULK)))
+        self.assertEqual(flow["client_ktls"], KTLS if front == "TLS" else "-")
 
     def test_ipv6(self):
         target = self.target(receive_header)
@@ -348,6 +350,7 @@ class TlsGroup(WithService):
                     self.assertEqual((header.raw[12:16], line), (b"\x21\x11\0\x54", b"ping"))
                     flow = self.proxy.wait_events("flow", number)[-1]
                     self.assertEqual((flow["received_bytes"], flow["end"]), ("5", "closed"))
+                    self.assertEqual(flow["target_ktls"], KTLS)
 
     def test_the_header_shares_a_segment_with_the_hello(self):
         target = self.target(lambda connection: connection.recv(4096))

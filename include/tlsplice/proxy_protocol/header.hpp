@@ -18,7 +18,7 @@ inline constexpr std::size_t kHeaderBytesMin = 100;
 /// Of a name or a protocol's identifier; what is longer is left out.
 inline constexpr std::size_t kValueBytesMax = 255;
 
-/// The client's TLS connection, which is over when the target reads of it. Without a client certificate.
+/// The client's TLS connection, which ended at the load balancer; no client certificate was verified.
 struct Tls {
   std::string_view version;  // "TLSv1.3"
   std::string_view cipher;   // "TLS_AES_128_GCM_SHA256"
