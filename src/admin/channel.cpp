@@ -35,8 +35,10 @@ Result<std::optional<Command>> receive(int channel) {
   if (received == -EAGAIN || received == -EINTR) return std::nullopt;
   if (received == 0) return base::fail({base::Fault::kClosed, 0, "the master is gone"});
   if (received < 0) return base::fail(Error::system("hear the master", static_cast<int>(-received)));
-  if (order != static_cast<char>(Order::kListFlows) || descriptors.size() != 1) return std::nullopt;
-  return Command{Order::kListFlows, std::move(descriptors.front())};
+  const bool known =
+      order == static_cast<char>(Order::kListFlows) || order == static_cast<char>(Order::kAccessLog);
+  if (!known || descriptors.size() != 1) return std::nullopt;
+  return Command{static_cast<Order>(order), std::move(descriptors.front())};
 }
 
 }  // namespace tlsplice::admin

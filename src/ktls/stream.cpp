@@ -68,7 +68,7 @@ std::string_view text_of(Trouble trouble) {
 }
 
 /// The names of RFC 8446 section 6, as far as a peer has reason to send them after the handshake.
-std::string_view alert_text(std::uint8_t alert) {
+std::string_view alert_text(int alert) {
   switch (alert) {
     case 10:
       return "fatal alert unexpected_message";
@@ -153,10 +153,10 @@ std::optional<Io> KtlsStream::obey(std::uint8_t type, std::span<const std::byte>
 std::optional<Io> KtlsStream::obey_alert(std::span<const std::byte> body) {
   if (body.size() != 2) return broken(Trouble::kUnexpectedRecord, kDecodeError);
   if (body[1] == kCloseNotify) return Io{IoStatus::kEnd, 0};
+  alert_ = std::to_integer<std::int16_t>(body[1]);
   // In TLS 1.3 every alert but these two is fatal, whatever its level says (RFC 8446 section 6).
   if (body[1] == kUserCanceled || (version_ == Version::kTls12 && body[0] != kFatal)) return std::nullopt;
   trouble_ = Trouble::kAlert;
-  alert_ = std::to_integer<std::uint8_t>(body[1]);
   return Io{IoStatus::kBroken, 0};
 }
 
@@ -270,7 +270,8 @@ net::Notes KtlsStream::notes() const {
   return {.trouble = trouble_ == Trouble::kAlert ? alert_text(alert_) : text_of(trouble_),
           .key_updates_received = key_updates_received_,
           .key_updates_sent = key_updates_sent_,
-          .key_limit_reached = trouble_ == Trouble::kKeyLimit};
+          .key_limit_reached = trouble_ == Trouble::kKeyLimit,
+          .incoming_alert = alert_};
 }
 
 Io KtlsStream::end_write() {

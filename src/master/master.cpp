@@ -65,7 +65,8 @@ class Master {
 Result<void> Master::open() {
   sigset_t signals;
   sigemptyset(&signals);
-  for (const int signal : {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGHUP, SIGCHLD}) sigaddset(&signals, signal);
+  for (const int signal : {SIGTERM, SIGINT, SIGQUIT, SIGUSR1, SIGUSR2, SIGHUP, SIGCHLD})
+    sigaddset(&signals, signal);
   ::sigprocmask(SIG_BLOCK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
   signals_ = base::Fd(::signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC));
@@ -126,6 +127,8 @@ void Master::obey(int signal) {
       return bury();
     case SIGUSR1:
       return workers_.counters().write(log_);
+    case SIGUSR2:
+      return workers_.reopen_access_log();
     case SIGHUP:
       return log_.warning("reload_ignored", {{"why", "reloading is not there yet; restart the service"}});
     case SIGTERM:

@@ -34,6 +34,7 @@ std::expected<Prepared::Listener, std::vector<Mistake>> prepare_listener(const p
   made.service = {.name = configured.name,
                   .protocol = configured.protocol,
                   .context = made.context.get(),
+                  .certificate = configured.certificate.chain.string(),
                   .group = targets::Group::from(*config.target_group(configured.forward)).value(),
                   .handshake_timeout = configured.handshake_timeout,
                   .relay = relay_limits(configured),

@@ -1,5 +1,7 @@
 #include "workers.hpp"
 
+#include <fcntl.h>
+#include <fmt/format.h>
 #include <sys/eventfd.h>
 #include <sys/random.h>
 #include <sys/wait.h>
@@ -7,6 +9,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <csignal>
 #include <cstdlib>
 
@@ -44,6 +47,10 @@ Workers::Workers(const policy::Config& config, const Prepared& prepared, base::L
 Result<void> Workers::open() {
   ready_ = base::Fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!ready_) return base::fail(Error::system("open an eventfd", errno));
+  if (config_.access_log.file.empty()) return {};
+  auto opened = observe::open_access_log(config_.access_log.file);
+  if (!opened) return base::fail(std::move(opened.error()));
+  access_log_ = std::move(*opened);
   return {};
 }
 
@@ -53,6 +60,7 @@ void Workers::abandon() {
   doors_.abandon();
   numbers_.abandon();
   ready_.reset();
+  access_log_.reset();
 }
 
 void Workers::start_due() {
@@ -120,7 +128,46 @@ void Workers::become_worker(std::size_t index, base::Fd channel, pid_t master) {
                          .max_flows = config_.max_flows,
                          .drain_timeout = config_.drain_timeout,
                          .ready = ready_.get(),
-                         .channel = std::move(channel)}));
+                         .channel = std::move(channel),
+                         .access_log = access_log()}));
+}
+
+/// In the child.
+observe::AccessLog Workers::access_log() {
+  // In the order of policy::AccessLogFormat.
+  static constexpr observe::AccessLogFormat kFormats[] = {observe::AccessLogFormat::kVersion1,
+                                                          observe::AccessLogFormat::kVersion2,
+                                                          observe::AccessLogFormat::kJson};
+  const policy::AccessLogSettings& settings = config_.access_log;
+  std::string load_balancer = settings.load_balancer;
+  if (load_balancer.empty()) {
+    char host[HOST_NAME_MAX + 1] = "localhost";
+    ::gethostname(host, sizeof host - 1);
+    load_balancer = fmt::format("net/{}/0000000000000000", host);
+  }
+  return {std::move(access_log_), kFormats[static_cast<std::size_t>(settings.format)],
+          std::move(load_balancer)};
+}
+
+void Workers::reopen_access_log() {
+  const std::string& file = config_.access_log.file;
+  if (file.empty()) return log_.warning("access_log_not_reopened", {{"why", "[access_log] is off"}});
+  auto opened = observe::open_access_log(file);
+  if (!opened) {
+    return log_.error("access_log_not_reopened",
+                      {{"error", opened.error().text()}, {"remedy", "mend it and send SIGUSR2 again"}});
+  }
+  access_log_ = std::move(*opened);
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].process < 0) continue;  // its successor inherits it
+    base::Fd copy(::fcntl(access_log_.get(), F_DUPFD_CLOEXEC, 0));
+    auto sent = copy ? admin::send(slots_[i].channel.get(), {admin::Order::kAccessLog, std::move(copy)})
+                     : base::fail(Error::system("copy a descriptor", errno));
+    if (sent) continue;
+    log_.error("access_log_not_reopened",
+               {{"worker", i}, {"error", sent.error().text()}, {"remedy", "send SIGUSR2 again"}});
+  }
+  log_.info("access_log_reopened", {{"file", file}});
 }
 
 Workers::Death Workers::bury(pid_t process, int status, State state) {

@@ -17,6 +17,7 @@
 #include "tlsplice/base/clock.hpp"
 #include "tlsplice/base/log.hpp"
 #include "tlsplice/master/prepare.hpp"
+#include "tlsplice/observe/access_log.hpp"
 #include "tlsplice/observe/counters.hpp"
 #include "tlsplice/policy/config.hpp"
 #include "watch.hpp"
@@ -56,6 +57,9 @@ class Workers {
   /// In a child that is no worker: all that is held here is closed, except the shared rows.
   void abandon();
   void start_due();
+  /// Opens the access log again, for all workers: after logrotate(8) has renamed it. When that fails
+  /// everybody goes on with the old one.
+  void reopen_access_log();
   /// A child has ended.
   enum class Death : std::uint8_t { kNotOurs, kInOrder, kUntimely };
   Death bury(pid_t process, int status, State state);
@@ -81,6 +85,7 @@ class Workers {
  private:
   bool start(std::size_t index);
   [[noreturn]] void become_worker(std::size_t index, base::Fd channel, pid_t master);
+  observe::AccessLog access_log();
   void stay_on_cpu(std::size_t index, pid_t process);
   void follow_cpus();
   void note_stuck(std::size_t index);
@@ -97,6 +102,7 @@ class Workers {
   steering::CpuPlan cpus_;
   std::uint64_t flow_hash_seed_ = 0;
   base::Fd ready_;
+  base::Fd access_log_;  // empty: none
   std::uint64_t ready_count_ = 0;
   std::vector<Slot> slots_;
   base::Instant next_look_{};

@@ -43,6 +43,9 @@ void show_limits(Exposition& out, const observe::CounterTable& counters) {
   out.begin({"tlsplice_dropped_log_line_count_total", Type::kCounter,
              "Log lines dropped because their reader did not keep up."});
   out.sample({}, sum(rows, &C::DroppedLogLineCount));
+  out.begin({"tlsplice_dropped_access_log_line_count_total", Type::kCounter,
+             "Access log lines dropped: the disk was full, or the reader did not keep up."});
+  out.sample({}, sum(rows, &C::DroppedAccessLogLineCount));
 }
 
 }  // namespace tlsplice::monitor

@@ -43,6 +43,7 @@ std::expected<Config, std::vector<Mistake>> parse_config(std::string_view text,
   TableReader root(*document, "", mistakes);
   read_top(root, config);
   read_log(root, config.log);
+  read_access_log(root, file.parent_path(), config.access_log);
   read_admin(root, config.admin);
   Seen seen;
   read_metrics(root, config.metrics, seen);

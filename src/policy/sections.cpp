@@ -1,6 +1,6 @@
-// The top of the configuration, [log], [metrics] and the target groups, with the limits of their values;
-// listeners have a file of their own. A value that is wrong leaves the default in its place and a Mistake
-// behind.
+// The top of the configuration, [log], [access_log], [metrics] and the target groups, with the limits of
+// their values; listeners have a file of their own. A value that is wrong leaves the default in its place and
+// a Mistake behind.
 #include "sections.hpp"
 
 #include <fmt/format.h>
@@ -26,6 +26,7 @@ constexpr std::int64_t kKeyUpdateAfterMin = 64;
 constexpr std::int64_t kKeyUpdateAfterMax = 23'726'566;
 constexpr std::size_t kNameMax = 32;  // the load balancer's limit
 constexpr std::size_t kBpfDirectoryMax = 256;
+constexpr std::size_t kLoadBalancerMax = 128;
 constexpr std::size_t kSocketPathMax = 107;  // of sockaddr_un, without the zero
 constexpr std::size_t kUserMax = 32;  // useradd(8): LOGIN_NAME_MAX of Linux is far larger, user names are not
 constexpr Milliseconds kConnectTimeoutMin{1};
@@ -40,6 +41,7 @@ ProxyProtocol read_proxy_protocol(TableReader& table);
 bool is_name(std::string_view name);
 bool is_user(std::string_view user);
 bool is_bpf_directory(std::string_view path);
+bool is_load_balancer(std::string_view name);
 
 }  // namespace
 
@@ -87,6 +89,36 @@ void read_log(TableReader& file, LogSettings& log) {
   log.format =
       table->choice<LogFormat>("format", {{"logfmt", LogFormat::kLogfmt}, {"json", LogFormat::kJson}})
           .value_or(log.format);
+  table->finish();
+}
+
+void read_access_log(TableReader& file, const std::filesystem::path& folder, AccessLogSettings& access_log) {
+  auto table = file.table("access_log", R"(a table headed [access_log])");
+  if (!table) return;
+  table->require("file", R"(a path such as "/var/log/tlsplice/access.log", or "stdout", or "off")");
+  if (const auto place = table->text("file")) {
+    if (place->value.empty() || place->value.ends_with('/') || place->value.contains('\0')) {
+      table->wrong("file", in_quotes(place->value) +
+                               " is no place for a log, expected a path such as "
+                               R"("/var/log/tlsplice/access.log", or "stdout", or "off")");
+    }
+    const bool is_path = place->value != "stdout" && place->value != "off";
+    access_log.file = is_path ? (folder / place->value).string() : place->value;
+    if (place->value == "off") access_log.file.clear();
+  }
+  access_log.format = table
+                          ->choice<AccessLogFormat>("format", {{"1.0", AccessLogFormat::kVersion1},
+                                                               {"2.0", AccessLogFormat::kVersion2},
+                                                               {"json", AccessLogFormat::kJson}})
+                          .value_or(access_log.format);
+  if (auto name = table->text("load_balancer")) {
+    if (!is_load_balancer(name->value)) {
+      table->wrong("load_balancer", in_quotes(name->value) +
+                                        " is no load balancer's id, expected 1 to 128 letters, digits and "
+                                        R"(-._:/ such as "net/my-load-balancer/50dc6c495c0c9188")");
+    }
+    access_log.load_balancer = std::move(name->value);
+  }
   table->finish();
 }
 
@@ -248,6 +280,14 @@ bool is_user(std::string_view user) {
 bool is_bpf_directory(std::string_view path) {
   return path.size() > 1 && path.size() <= kBpfDirectoryMax && path.front() == '/' && path.back() != '/' &&
          path.substr(path.rfind('/')).find('.') == std::string_view::npos;
+}
+
+bool is_load_balancer(std::string_view name) {
+  const auto fits = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9') ||
+           std::string_view("-._:/").contains(c);
+  };
+  return !name.empty() && name.size() <= kLoadBalancerMax && name != "-" && std::ranges::all_of(name, fits);
 }
 
 }  // namespace

@@ -23,6 +23,8 @@ struct Seen {
 
 void read_top(TableReader& file, Config& config);
 void read_log(TableReader& file, LogSettings& log);
+/// `folder` is where a relative path begins.
+void read_access_log(TableReader& file, const std::filesystem::path& folder, AccessLogSettings& access_log);
 void read_admin(TableReader& file, AdminSettings& admin);
 /// Before the listeners, which then cannot have its address.
 void read_metrics(TableReader& file, MetricsSettings& metrics, Seen& seen);

@@ -44,6 +44,11 @@ class Session final : public LiveFlow, private relay::Meter {
     here_.counters.add(record_.listener_row, timing, here_.ring.now() - since);
   }
 
+  std::uint32_t since_start_ms() const {
+    const auto past = std::chrono::duration_cast<base::Milliseconds>(here_.ring.now() - record_.started);
+    return static_cast<std::uint32_t>(past.count());
+  }
+
   Surroundings& here_;
   const Service& service_;
   observe::FlowRecord record_;
@@ -92,6 +97,7 @@ void Session::record(End end) {
   observe::count_end(here_.counters, record_);
   time(observe::Timing::kFlow, record_.started);
   observe::write(here_.log, record_, here_.ring.now());
+  if (here_.access_log != nullptr) here_.access_log->write(record_, service_.certificate, here_.ring.now());
 }
 
 void Session::moved(relay::Side from, std::uint64_t bytes, std::uint64_t spliced) {
@@ -116,14 +122,15 @@ bool Session::describe(tlsplice_flow& row) const {
 Task<End> Session::serve(base::Fd socket) {
   net::set_no_delay(socket.get());
   client_socket_ = socket.get();
-  const targets::FlowKey key{record_.client, net::local_address(socket.get()),
-                             net::syn_sequence(socket.get())};
+  record_.destination = net::local_address(socket.get());
+  const std::uint64_t hash = targets::flow_hash(
+      {record_.client, record_.destination, net::syn_sequence(socket.get())}, here_.flow_hash_seed);
 
   auto client = co_await meet_client(std::move(socket));
   if (!client) co_return client.error();
 
   step_ = "connecting";
-  auto target = co_await meet_target(targets::flow_hash(key, here_.flow_hash_seed));
+  auto target = co_await meet_target(hash);
   if (!target) {
     net::reset_on_close((*client)->fd());  // what the client sent reached nobody: never a clean end
     co_return target.error();
@@ -152,6 +159,9 @@ Task<std::expected<StreamPointer, End>> Session::meet_client(base::Fd socket) {
                                         tls::TlsStream::Role::kServer, service_.handshake_timeout);
   if (!stream) {
     record_.detail = stream.error().text();
+    record_.valid_hello = stream.error().valid_hello;
+    record_.incoming_alert = stream.error().incoming_alert;
+    record_.server_name = std::move(stream.error().server_name);
     switch (stream.error().fault) {
       case Fault::kTimedOut:
         co_return std::unexpected(End::kHandshakeTimeout);
@@ -167,6 +177,9 @@ Task<std::expected<StreamPointer, End>> Session::meet_client(base::Fd socket) {
         co_return std::unexpected(End::kHandshakeFailed);
     }
   }
+  record_.valid_hello = true;
+  record_.incoming_alert = (*stream)->notes().incoming_alert;
+  record_.handshake_ms = since_start_ms();
   record_.protocol = (*stream)->protocol();
   record_.cipher = (*stream)->cipher();
   record_.group = (*stream)->group();
@@ -265,6 +278,7 @@ End Session::learn(const relay::Outcome& outcome, const net::Notes& of_client, c
     record_.key_updates_sent += notes->key_updates_sent;
     record_.key_limit_reached |= notes->key_limit_reached;
   }
+  if (of_client.incoming_alert >= 0) record_.incoming_alert = of_client.incoming_alert;
   const bool client = outcome.by == relay::Side::kClient;
   if (outcome.finish == relay::Finish::kBroken) record_.detail = (client ? of_client : of_target).trouble;
   switch (outcome.finish) {

@@ -5,9 +5,13 @@
 
 #include <openssl/bio.h>
 
+#include <cstdint>
+#include <string>
+
 namespace tlsplice::tls {
 
-/// What the socket said last. Owned by the TlsStream, which outlives the BIO.
+/// What the socket said last, and what its client said of itself (watch.hpp). Owned by the TlsStream, which
+/// outlives the BIO.
 struct SocketState {
   int fd = -1;
   int error = 0;         // errno of a failed call other than EAGAIN: the connection is gone
@@ -15,9 +19,15 @@ struct SocketState {
   int reads_left = 0;    // recv(2) calls before the BIO says "later", so that one call of OpenSSL has an end
   bool drained = false;  // the last recv(2) came back short: nothing more is queued
   bool more = false;     // another record follows at once: TCP may wait for it (MSG_MORE)
+  bool valid_hello = false;          // the client's hello could be read
+  std::int16_t incoming_alert = -1;  // the last one but close_notify
+  std::string server_name;           // that the client asked for
 };
 
 /// A BIO on `state->fd`, which it does not own. Null when memory is short.
 BIO* new_socket_bio(SocketState* state);
+
+/// The state behind a BIO of ours.
+SocketState& state_of(BIO* bio);
 
 }  // namespace tlsplice::tls

@@ -16,6 +16,7 @@
 #include "offer.hpp"
 #include "tlsplice/base/expect.hpp"
 #include "tlsplice/base/memory.hpp"
+#include "watch.hpp"
 
 namespace tlsplice::tls {
 namespace {
@@ -177,6 +178,7 @@ std::expected<Context, std::vector<Mistake>> Context::server(const Listener& lis
   if (!mistakes.empty()) return std::unexpected(mistakes.take());
 
   made.offer_ = std::move(*offer);
+  watch_clients(made.get());
   warn_of_validity(SSL_CTX_get0_certificate(made.get()), listener, made.offer_);
   return made;
 }

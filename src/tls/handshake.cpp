@@ -73,6 +73,9 @@ uring::Task<Handshaken> handshake(uring::Ring& ring, uring::Stop& stop, base::Fd
       }
     }
     error = error_of(io.status, deadline, *stream);
+    error.valid_hello = stream->valid_hello();
+    error.incoming_alert = stream->notes().incoming_alert;
+    error.server_name = stream->server_name();
   }
   if (error.fault == base::Fault::kProtocol && role == TlsStream::Role::kServer) {
     co_await farewell(ring, stop, stream->fd());

@@ -71,8 +71,14 @@ const char* TlsStream::group() const {
   return name != nullptr ? name : "-";
 }
 std::string_view TlsStream::server_name() const {
-  const char* name = SSL_get_servername(ssl_.get(), TLSEXT_NAMETYPE_host_name);
-  return name == nullptr ? std::string_view() : name;
+  return state_->server_name;
+}
+
+bool TlsStream::valid_hello() const {
+  return state_->valid_hello;
+}
+net::Notes TlsStream::notes() const {
+  return {.trouble = broken_ ? failure_ : std::string_view(), .incoming_alert = state_->incoming_alert};
 }
 
 std::expected<ktls::TrafficKeys, StayReason> TlsStream::traffic_keys() const {

@@ -45,6 +45,7 @@ class Worker {
   bool accept_some(Door& door);
   __u64 unsteered() const;
   void admit(net::Accepted accepted, const session::Service& service);
+  void count_dropped_lines();
   void count_refusal(const session::Service& service);
   Task<void> run_flow(net::Accepted accepted, const session::Service& service);
 
@@ -64,6 +65,7 @@ class Worker {
   Admission admission_;
   bool kernel_is_short_ = false;  // of memory or descriptors, beyond what refusing could mend
   std::uint64_t dropped_lines_ = 0;
+  std::uint64_t dropped_access_lines_ = 0;
 };
 
 Worker::Worker(Setup& setup, uring::Ring& ring, base::Fd signals)
@@ -83,7 +85,8 @@ Worker::Worker(Setup& setup, uring::Ring& ring, base::Fd signals)
             .target_context = setup.target_context,
             .kernel = setup.kernel,
             .records_per_key = setup.records_per_key,
-            .flow_hash_seed = setup.flow_hash_seed},
+            .flow_hash_seed = setup.flow_hash_seed,
+            .access_log = &setup.access_log},
       admission_(setup.counters, here_.counters, setup.log, setup.max_flows) {}
 
 base::Result<void> Worker::run() {
@@ -96,11 +99,18 @@ base::Result<void> Worker::run() {
     if (auto round = ring_.run_once(); !round) return round;
     setup_.load.beat(ring_.now(), flows_.inside());
     setup_.load.handshakes(here_.counters.get(&tlsplice_counters::ClientTLSHandshakeCount));
-    const std::uint64_t dropped = setup_.log.dropped();
-    here_.counters.add(&tlsplice_counters::DroppedLogLineCount,
-                       dropped - std::exchange(dropped_lines_, dropped));
+    count_dropped_lines();
   }
   return {};
+}
+
+void Worker::count_dropped_lines() {
+  const std::uint64_t dropped = setup_.log.dropped();
+  here_.counters.add(&tlsplice_counters::DroppedLogLineCount,
+                     dropped - std::exchange(dropped_lines_, dropped));
+  const std::uint64_t of_access = setup_.access_log.dropped();
+  here_.counters.add(&tlsplice_counters::DroppedAccessLogLineCount,
+                     of_access - std::exchange(dropped_access_lines_, of_access));
 }
 
 /// The worker's life: accept until told otherwise, then let the flows end.
@@ -132,6 +142,10 @@ Task<void> Worker::obey_master() {
     auto command = admin::receive(setup_.channel.get());
     if (!command) co_return;
     if (!*command) continue;
+    if ((*command)->order == admin::Order::kAccessLog) {
+      setup_.access_log.replace(std::move((*command)->descriptor));
+      continue;
+    }
     if (listings_.inside() >= kListingsMax) continue;
     uring::spawn(listings_,
                  list_flows(ring_, stop_control_, live_, std::move((*command)->descriptor), setup_.index));

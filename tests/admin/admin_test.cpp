@@ -175,6 +175,18 @@ TEST(Channel, BringsAnOrderWithItsDescriptor) {
   EXPECT_EQ(receive(channel->worker.get()).error().fault, Fault::kClosed);
 }
 
+TEST(Channel, TellsOrdersApartAndIgnoresUnknownOnes) {
+  auto channel = make_channel();
+  ASSERT_TRUE(channel);
+  for (const Order order : {Order::kAccessLog, Order::kListFlows}) {
+    ASSERT_TRUE(send(channel->master.get(), {order, base::Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC))}));
+    EXPECT_EQ(receive(channel->worker.get()).value().value().order, order);
+  }
+  ASSERT_TRUE(send(channel->master.get(),
+                   {static_cast<Order>(99), base::Fd(::open("/dev/null", O_RDONLY | O_CLOEXEC))}));
+  EXPECT_FALSE(receive(channel->worker.get()).value());
+}
+
 TEST(Channel, ThatIsFullSaysSo) {
   auto channel = make_channel();
   ASSERT_TRUE(channel);

@@ -12,6 +12,7 @@ namespace tlsplice::admin {
 
 enum class Order : std::uint8_t {
   kListFlows = 1,  // the descriptor: a stream socket for rows of tlsplice_flow (wire/flows.h)
+  kAccessLog = 2,  // the descriptor: where the access log goes on
 };
 
 struct Command {

@@ -81,7 +81,7 @@ class KtlsStream final : public net::Stream {
   Version version_;
   Cipher cipher_;
   Trouble trouble_ = Trouble::kNone;
-  std::uint8_t alert_ = 0;  // the peer's, with Trouble::kAlert
+  std::int16_t alert_ = -1;  // the peer's last one but close_notify; -1: none
   bool drained_ = false;
   bool wakes_early_;
   bool splices_;                 // the kernel does, and loses no other record by it

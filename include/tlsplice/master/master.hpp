@@ -4,6 +4,7 @@
 //   SIGTERM  drain: no new connections, running flows go on for at most drain_timeout, then the service ends
 //   SIGINT   end at once: every flow is reset
 //   SIGUSR1  log the counters
+//   SIGUSR2  open the access log again, for logrotate(8)
 #pragma once
 
 #include "tlsplice/base/log.hpp"

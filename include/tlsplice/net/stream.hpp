@@ -43,7 +43,8 @@ struct Notes {
   std::string_view trouble;  // why the stream is kBroken, for people; lives as long as the stream
   std::uint32_t key_updates_received = 0;
   std::uint32_t key_updates_sent = 0;
-  bool key_limit_reached = false;  // broken because a key may protect no further record
+  bool key_limit_reached = false;    // broken because a key may protect no further record
+  std::int16_t incoming_alert = -1;  // the last alert from the peer but close_notify; -1: none
 };
 
 class Stream {

@@ -42,12 +42,14 @@ enum class NegotiationError : std::uint8_t { kOther, kNotTls, kProtocol, kCipher
 
 struct FlowRecord {
   static constexpr std::size_t kNoRow = static_cast<std::size_t>(-1);
+  static constexpr std::uint32_t kNoHandshake = static_cast<std::uint32_t>(-1);
 
   std::string_view listener;
   std::size_t listener_row = 0;     // their places in the Shape
   std::size_t target_row = kNoRow;  // once connected
   bool tls = false;                 // of the listener
   net::Address client;
+  net::Address destination{};          // ours, that the client connected to
   net::Address target;                 // empty before one was connected
   std::string server_name;             // that the client asked for, at most 255 bytes; empty: none
   const char* protocol = "-";          // "TLSv1.2"
@@ -61,8 +63,11 @@ struct FlowRecord {
   std::uint64_t sent_spliced = 0;
   std::uint32_t key_updates_received = 0;  // TLS 1.3 KeyUpdates, from both sides
   std::uint32_t key_updates_sent = 0;
-  bool key_limit_reached = false;  // ended because a key may protect no more records
-  bool truncated = false;          // also when on_truncation = "fin" let the flow go on
+  std::uint32_t handshake_ms = kNoHandshake;  // the client's, from the accepted connection on
+  bool key_limit_reached = false;             // ended because a key may protect no more records
+  bool truncated = false;                     // also when on_truncation = "fin" let the flow go on
+  bool valid_hello = false;                   // the client sent a ClientHello that can be read
+  std::int16_t incoming_alert = -1;           // the last TLS alert from the client but close_notify; -1: none
   base::Instant started{};
   End end = End::kClosed;
   NegotiationError negotiation_error = NegotiationError::kOther;

@@ -125,6 +125,15 @@ struct LogSettings {
   base::LogFormat format = base::LogFormat::kLogfmt;
 };
 
+enum class AccessLogFormat : std::uint8_t { kVersion1, kVersion2, kJson };
+
+/// Of the connections with TLS listeners.
+struct AccessLogSettings {
+  std::string file;                                     // absolute, or "stdout"; empty: none
+  AccessLogFormat format = AccessLogFormat::kVersion1;  // the document's
+  std::string load_balancer;  // the line's field `elb`; empty: made of the host's name
+};
+
 struct AdminSettings {
   std::string socket = kDefaultAdminSocket;  // absolute; empty: none
   bool is_default = true;                    // and may then be missing
@@ -147,6 +156,7 @@ struct Config {
   Steering steering = Steering::kLeastLoaded;
   std::string bpf_directory = kDefaultBpfDirectory;  // where the numbers are pinned; absolute
   LogSettings log;
+  AccessLogSettings access_log;
   AdminSettings admin;
   MetricsSettings metrics;
   std::vector<TargetGroup> target_groups;

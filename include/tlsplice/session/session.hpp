@@ -10,6 +10,7 @@
 #include "tlsplice/ktls/kernel.hpp"
 #include "tlsplice/ktls/stream.hpp"
 #include "tlsplice/net/address.hpp"
+#include "tlsplice/observe/access_log.hpp"
 #include "tlsplice/observe/record.hpp"
 #include "tlsplice/policy/config.hpp"
 #include "tlsplice/relay/relay.hpp"
@@ -27,6 +28,7 @@ struct Service {
   std::size_t target_row = 0;  // the place of the group's first target
   policy::Protocol protocol = policy::Protocol::kTls;
   const tls::Context* context = nullptr;  // of a TLS listener
+  std::string certificate;                // the file of its chain
   targets::Group group;
   base::Milliseconds handshake_timeout{};
   relay::Limits relay;
@@ -45,6 +47,7 @@ struct Surroundings {
   const ktls::Support& kernel;         // what this kernel can take over
   std::uint64_t records_per_key = ktls::kRecordsPerKeyMax;
   std::uint64_t flow_hash_seed;
+  observe::AccessLog* access_log = nullptr;  // null: none
 };
 
 /// Serves one accepted connection to its end, then writes its record; yields how it ended. `here` and

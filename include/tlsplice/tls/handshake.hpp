@@ -13,6 +13,10 @@ namespace tlsplice::tls {
 
 struct HandshakeError : base::Error {
   NegotiationError reason = NegotiationError::kOther;  // of kProtocol
+  // What a server knows of its client all the same: see TlsStream and net::Notes.
+  bool valid_hello = false;
+  std::int16_t incoming_alert = -1;
+  std::string server_name = {};
 };
 using Handshaken = std::expected<std::unique_ptr<TlsStream>, HandshakeError>;
 

@@ -50,13 +50,16 @@ class TlsStream final : public net::Stream {
   const std::string& failure() const { return failure_; }
   NegotiationError negotiation_error() const { return negotiation_error_; }
 
+  /// Of a server, from the handshake's first step on, whatever becomes of it. What the client asked for (RFC
+  /// 6066 section 3), at most 255 bytes; empty: nothing. Lives as long as the stream.
+  std::string_view server_name() const;
+  /// Whether a ClientHello came that can be read.
+  bool valid_hello() const;
+
   /// After the handshake; both point to constants of the library.
   const char* protocol() const;  // "TLSv1.2"
   const char* cipher() const;    // "ECDHE-RSA-AES128-GCM-SHA256"
   const char* group() const;     // of the key exchange, "x25519"; "-" when there was none (RSA)
-  /// What the client asked for (RFC 6066 section 3), at most 255 bytes; empty: nothing. Lives as long as the
-  /// stream.
-  std::string_view server_name() const;
 
   /// What the kernel needs to go on from here; only after the handshake, with a context that captures keys.
   std::expected<ktls::TrafficKeys, StayReason> traffic_keys() const;
@@ -74,7 +77,7 @@ class TlsStream final : public net::Stream {
   bool drained() const override;
   net::Splicing splices_out() const override { return net::Splicing::kNever; }
   net::Splicing splices_in() const override { return net::Splicing::kNever; }
-  net::Notes notes() const override { return {.trouble = broken_ ? failure_ : std::string_view()}; }
+  net::Notes notes() const override;
 
  private:
   struct Free {

@@ -48,6 +48,7 @@
   X(RejectedFlowCount_Descriptors)                                                                           \
   X(RejectedFlowCount_Memory)                                                                                \
   X(DroppedLogLineCount)                                                                                     \
+  X(DroppedAccessLogLineCount)                                                                               \
   X(WorkerDeathCount)  /* of this slot: ended without being told to */                                       \
   X(MonitorDeathCount) /* the same of the monitor process; in the first slot, by the master */
 

@@ -8,6 +8,7 @@
 
 #include "tlsplice/base/fd.hpp"
 #include "tlsplice/base/log.hpp"
+#include "tlsplice/observe/access_log.hpp"
 #include "tlsplice/observe/counters.hpp"
 #include "tlsplice/session/session.hpp"
 #include "tlsplice/steering/steering.hpp"
@@ -37,6 +38,7 @@ struct Setup {
   base::Milliseconds drain_timeout{};
   int ready = -1;      // an eventfd: the worker adds one when it accepts
   base::Fd channel{};  // the worker's end of its admin::Channel
+  observe::AccessLog access_log{};
 };
 
 /// Runs until drained or told to end; returns the exit status. SIGTERM and SIGQUIT must be blocked by the

@@ -1,0 +1,12 @@
+// Notes what a client says of itself while OpenSSL listens: whether its ClientHello could be read, the name
+// in it, its alerts. All of it goes into the connection's SocketState, so that it is known of handshakes too
+// that come to nothing.
+#pragma once
+
+struct ssl_ctx_st;
+
+namespace tlsplice::tls {
+
+void watch_clients(ssl_ctx_st* context);
+
+}  // namespace tlsplice::tls
