@@ -8,16 +8,15 @@ import json
 import os
 import pathlib
 import signal
-import socket
 import ssl
-import struct
 import subprocess
 import tempfile
 import time
 import unittest
 
 import harness
-from access_log import OF_VERSION_1, RULES, NoLine, moment, parse, server_name, whole_lines
+from access_log import (OF_VERSION_1, RULES, NoLine, moment, name_extension, parse, server_name, text_of,
+                        whole_lines)
 from certificates import certificates
 from harness import (Proxy, group, needs_root, reserve_port, scaled, service, tcp_listener, tls_listener,
                      wait_until)
@@ -32,30 +31,20 @@ UNKNOWN_CA = 48
 FLOWS = scaled(600, 150)
 
 
-def name_extension(name):
-    """The body of server_name (RFC 6066 section 3)."""
-    entry = b"\0" + struct.pack(">H", len(name)) + name
-    return (0, struct.pack(">H", len(entry)) + entry)
-
-
-def text_of(address):
-    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
-
-
 class AccessLog(unittest.TestCase):
     def setUp(self):
         self.folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory(prefix="tlsplice-e2e-")))
         self.file = self.folder / "access.log"
         self.target = self.enterContext(Target(serve_echo))
 
-    def start(self, host="127.0.0.1", ssl_policy=ALL_VERSIONS, prefix=(), **keys):
+    def start(self, host="127.0.0.1", ssl_policy=ALL_VERSIONS, prefix=(), target=None, **keys):
         self.port, self.host = reserve_port(), host
         self.certificate = certificates().leaf()
         listener = tls_listener(self.port, self.certificate, host=f"[{host}]" if ":" in host else host,
                                 ssl_policy=ssl_policy, handshake_timeout="1s")
         settings = {"file": self.file, "load_balancer": NAME, **keys}
         self.proxy = self.enterContext(
-            Proxy(service([listener], [group(self.target)], access_log=settings), prefix=prefix))
+            Proxy(service([listener], [group(target or self.target)], access_log=settings), prefix=prefix))
 
     def line_of(self, address):
         """The line of the client with that address: the only one."""
@@ -78,7 +67,7 @@ class AccessLog(unittest.TestCase):
         return address
 
     def say(self, data, end=lambda connection: None):
-        """The address of a client that says these bytes, and waits for the end unless it has one of its own."""
+        """The address of a client that says these bytes, then waits for the end unless `end` was one."""
         with tcp_client(self.port, self.host) as client:
             address = client.getsockname()
             client.sendall(data)
@@ -163,6 +152,11 @@ class Lines(AccessLog):
         self.start()
         self.assertIsNone(self.line_of(self.flow(name=None))["domain_name"])
 
+    def ask_for(self, name):
+        """The address of a client that asks for that name, and leaves at the answer."""
+        hello = client_hello(TLS12, ["ECDHE-RSA-AES128-GCM-SHA256"], extra=[name_extension(name)])
+        return self.say(hello, lambda client: client.recv(10) and reset(client) or 1)
+
     def test_hostile_server_names_break_no_line(self):
         self.start()
         names = [b"two words", b'"quoted"', b"line\r\nbreak\n", b"\x1b[31mred", bytes(range(1, 256)),
@@ -170,15 +164,12 @@ class Lines(AccessLog):
         chain = str(self.certificate["chain"])
         for name in names:
             with self.subTest(name):
-                hello = client_hello(TLS12, ["ECDHE-RSA-AES128-GCM-SHA256"], extra=[name_extension(name)])
-                line = self.line_of(self.say(hello, lambda client: client.recv(10) and reset(client) or 1))
+                line = self.line_of(self.ask_for(name))
                 self.assertEqual(server_name(line), name)
                 self.assertEqual(line["chosen_cert_arn"], chain)
         for name in (b"nul\0inside", b"a" * 256, b""):
             with self.subTest(name):
-                hello = client_hello(TLS12, ["ECDHE-RSA-AES128-GCM-SHA256"], extra=[name_extension(name)])
-                line = self.line_of(self.say(hello, lambda client: client.recv(10) and reset(client) or 1))
-                self.assertIsNone(line["domain_name"])
+                self.assertIsNone(self.line_of(self.ask_for(name))["domain_name"])
         self.assertTrue(self.flow())
 
 
@@ -190,8 +181,8 @@ class Failures(AccessLog):
         self.known = {"chosen_cert_arn": str(self.certificate["chain"]), "domain_name": "www.example.com"}
 
     def test_not_tls(self):
-        for data in (b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"\xff" * 4096, b"\x15\x03\x01\x00\x02\x02\x28",
-                     b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\xff"):
+        for data in (b"GET / HTTP/1.1\r\n\r\n", b"SSH-2.0-OpenSSH_9.2\r\n", b"\xff" * 4096,
+                     b"\x15\x03\x01\x00\x02\x02\x28", b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\xff"):
             with self.subTest(data[:20]):
                 self.assert_failed(self.line_of(self.say(data)))
 
@@ -233,11 +224,11 @@ class Failures(AccessLog):
         hello = client_hello(TLS13, ["TLS_AES_128_GCM_SHA256"], extra=self.hello)
         for end in (lambda client: client.close() or 1, lambda client: reset(client) or 1):
             self.assert_failed(self.line_of(self.say(hello[:20], end)))
-            self.assert_failed(self.line_of(self.say(hello, lambda client: client.recv(1) and end(client))),
-                               **self.known)
+            line = self.line_of(self.say(hello, lambda client, end=end: client.recv(1) and end(client)))
+            self.assert_failed(line, **self.known)
 
     def test_no_target(self):
-        self.target.listener.shutdown(socket.SHUT_RDWR)
+        self.start(target=f"127.0.0.1:{reserve_port()}", format="2.0")
         with tcp_client(self.port) as plain:
             address = plain.getsockname()
             with self.assertRaises(OSError), client_context().wrap_socket(plain) as client:
@@ -375,7 +366,8 @@ class Places(AccessLog):
     def test_a_full_disk(self):
         disk = self.folder / "disk"
         disk.mkdir()
-        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "none", disk], capture_output=True)
+        mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=32k", "none", disk],
+                                 capture_output=True, check=False)
         if mounted.returncode != 0:
             self.skipTest(f"no right to mount: {mounted.stderr}")
         self.addCleanup(subprocess.run, ["umount", "-l", disk], check=True)

@@ -5,6 +5,7 @@ import datetime
 import json
 import pathlib
 import re
+import struct
 import urllib.parse
 
 _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
@@ -23,6 +24,17 @@ RULES = {
 }
 OF_VERSION_1 = list(RULES)[:18]
 NUMBERS = ("connection_time", "tls_handshake_time", "received_bytes", "sent_bytes", "incoming_tls_alert")
+
+
+def name_extension(name):
+    """The extension server_name (RFC 6066 section 3), for hello.client_hello."""
+    entry = b"\0" + struct.pack(">H", len(name)) + name
+    return (0, struct.pack(">H", len(entry)) + entry)
+
+
+def text_of(address):
+    """A socket address as the log has it."""
+    return f"[{address[0]}]:{address[1]}" if ":" in address[0] else f"{address[0]}:{address[1]}"
 
 
 class NoLine(AssertionError):
