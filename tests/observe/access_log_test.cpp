@@ -10,6 +10,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <climits>
 #include <csignal>
 #include <filesystem>
@@ -129,8 +130,8 @@ TEST(AccessLogLine, HasTheLoadBalancersWordForEachProtocol) {
 
 TEST(AccessLogLine, TellsAnAlertFromNone) {
   FlowRecord record = failed();
-  for (const std::int16_t alert : {0, 48, 255}) {
-    record.incoming_alert = alert;
+  for (const int alert : {0, 48, 255}) {
+    record.incoming_alert = static_cast<std::int16_t>(alert);
     EXPECT_EQ(field(12, record), std::to_string(alert));
   }
 }

@@ -62,7 +62,7 @@ TEST(ConfigAccessLog, AMistakeNamesWhatWouldBeRight) {
                   "\"stdout\", or \"off\"");
   }
   EXPECT_EQ(mistake("file = \"stdout\"\nformat = \"3.0\""),
-            "t.toml:3:10: access_log.format: unknown \"3.0\", expected \"1.0\", \"2.0\" or \"json\"");
+            "t.toml:3:10: access_log.format: \"3.0\" is unknown, expected \"1.0\", \"2.0\" or \"json\"");
   for (const std::string name : {"", "-", "two words", "ü"}) {
     EXPECT_EQ(mistake("file = \"stdout\"\nload_balancer = \"" + name + "\""),
               "t.toml:3:17: access_log.load_balancer: \"" + name +

@@ -136,7 +136,8 @@ TEST(ConfigMistakes, UnknownKeys) {
   EXPECT_EQ(top("colour = 1"),
             (Lines{"t.toml:1:1: colour: unknown key, known here are workers, user, max_flows, "
                    "key_update_after, "
-                   "drain_timeout, steering, bpf_directory, log, admin, metrics, target_group, listener"}));
+                   "drain_timeout, steering, bpf_directory, log, access_log, admin, metrics, target_group, "
+                   "listener"}));
   EXPECT_EQ(top("Max-Flows = 1"), (Lines{"t.toml:1:1: Max-Flows: unknown key, did you mean max_flows?"}));
   EXPECT_EQ(top("log.fromat = 1"), (Lines{"t.toml:1:5: log.fromat: unknown key, did you mean format?"}));
   EXPECT_EQ(in_listener("\"a b\" = 1")[0].substr(0, 40), "t.toml:17:1: listener.\"a b\": unknown key");
