@@ -69,6 +69,7 @@ Result<void> Master::open() {
     sigaddset(&signals, signal);
   ::sigprocmask(SIG_BLOCK, &signals, nullptr);
   ::signal(SIGPIPE, SIG_IGN);
+  ::signal(SIGXFSZ, SIG_IGN);  // an access log at its limit costs lines, not workers
   signals_ = base::Fd(::signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC));
   if (!signals_) return base::fail(Error::system("open a signalfd", errno));
   if (auto opened = workers_.open(); !opened) return opened;

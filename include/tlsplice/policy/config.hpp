@@ -129,7 +129,7 @@ enum class AccessLogFormat : std::uint8_t { kVersion1, kVersion2, kJson };
 
 /// Of the connections with TLS listeners.
 struct AccessLogSettings {
-  std::string file;                                     // absolute, or "stdout"; empty: none
+  std::string file;                                     // a path, or "stdout"; empty: none
   AccessLogFormat format = AccessLogFormat::kVersion1;  // the document's
   std::string load_balancer;  // the line's field `elb`; empty: made of the host's name
 };
