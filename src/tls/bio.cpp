@@ -7,6 +7,10 @@
 namespace tlsplice::tls {
 namespace {
 
+SocketState& state_of(BIO* bio) {
+  return *static_cast<SocketState*>(BIO_get_data(bio));
+}
+
 int read_socket(BIO* bio, char* into, std::size_t size, std::size_t* got) {
   SocketState& state = state_of(bio);
   BIO_clear_retry_flags(bio);
@@ -72,10 +76,6 @@ const BIO_METHOD* socket_method() {
 }
 
 }  // namespace
-
-SocketState& state_of(BIO* bio) {
-  return *static_cast<SocketState*>(BIO_get_data(bio));
-}
 
 BIO* new_socket_bio(SocketState* state) {
   BIO* bio = BIO_new(socket_method());

@@ -27,7 +27,4 @@ struct SocketState {
 /// A BIO on `state->fd`, which it does not own. Null when memory is short.
 BIO* new_socket_bio(SocketState* state);
 
-/// The state behind a BIO of ours.
-SocketState& state_of(BIO* bio);
-
 }  // namespace tlsplice::tls

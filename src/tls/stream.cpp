@@ -38,6 +38,7 @@ std::unique_ptr<TlsStream> TlsStream::create(base::Fd socket, const Context& con
     return nullptr;
   }
   SSL_set_bio(ssl, bio, bio);
+  SSL_set_app_data(ssl, state.get());
   std::unique_ptr<KeyCapture> capture;
   if (context.captures_keys()) {
     capture = std::make_unique<KeyCapture>();

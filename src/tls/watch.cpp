@@ -33,14 +33,15 @@ std::optional<std::string_view> host_name(std::span<const unsigned char> body) {
 
 /// OpenSSL calls it once it has taken a ClientHello apart, and before it judges what it offers.
 int note_hello(SSL* ssl, int* /*alert*/, void* /*argument*/) {
-  SocketState& state = state_of(SSL_get_rbio(ssl));
+  auto* const state = static_cast<SocketState*>(SSL_get_app_data(ssl));
+  if (state == nullptr) return SSL_CLIENT_HELLO_SUCCESS;
   const unsigned char* bytes = nullptr;
   std::size_t size = 0;
-  state.valid_hello = true;
+  state->valid_hello = true;
   if (SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_server_name, &bytes, &size) == 1) {
     const auto name = host_name({bytes, size});
-    state.valid_hello = name.has_value();
-    state.server_name = name.value_or("");
+    state->valid_hello = name.has_value();
+    state->server_name = name.value_or("");
   }
   return SSL_CLIENT_HELLO_SUCCESS;  // whether it can be served OpenSSL finds out itself
 }
@@ -48,7 +49,8 @@ int note_hello(SSL* ssl, int* /*alert*/, void* /*argument*/) {
 /// `value` is level and description of an alert.
 void note_alert(const SSL* ssl, int where, int value) {
   if (where != SSL_CB_READ_ALERT || (value & 0xff) == SSL_AD_CLOSE_NOTIFY) return;
-  state_of(SSL_get_rbio(ssl)).incoming_alert = static_cast<std::int16_t>(value & 0xff);
+  auto* const state = static_cast<SocketState*>(SSL_get_app_data(ssl));
+  if (state != nullptr) state->incoming_alert = static_cast<std::int16_t>(value & 0xff);
 }
 
 }  // namespace

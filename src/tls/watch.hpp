@@ -7,6 +7,7 @@ struct ssl_ctx_st;
 
 namespace tlsplice::tls {
 
+/// Of this context's connections: those whose application data is their SocketState.
 void watch_clients(ssl_ctx_st* context);
 
 }  // namespace tlsplice::tls
