@@ -77,8 +77,7 @@ Result<void> Doors::map_rows(const Prepared& prepared, const Numbers& numbers) {
   loads_ = std::move(*loads);
   outcomes_ = std::move(*outcomes);
   for (std::size_t i = 0; i < prepared.listeners.size(); ++i) {
-    const std::string& name = prepared.listeners[i].service.name;
-    name.copy(outcomes_[i].listener, sizeof outcomes_[i].listener - 1);
+    base::enter_text(outcomes_[i].listener, prepared.listeners[i].service.name);
   }
   return {};
 }

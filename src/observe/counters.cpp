@@ -11,11 +11,6 @@ namespace {
 constexpr std::size_t kWays = TLSPLICE_KTLS_ROWS / 2;  // of a side
 
 template <std::size_t N>
-void enter(char (&field)[N], std::string_view text) {
-  text.substr(0, N - 1).copy(field, N - 1);  // rows begin as zeros, so it ends with one
-}
-
-template <std::size_t N>
 bool holds(const char (&field)[N], const char* text) {
   return std::strncmp(field, text, N - 1) == 0;
 }
@@ -52,10 +47,10 @@ void Counters::add(const Negotiated& negotiated) {
   if (row->side[0] == '\0') {
     static constexpr Negotiated kOther{"other", "other", "other", "other"};
     const Negotiated& names = row == last ? kOther : negotiated;
-    enter(row->protocol, names.protocol);
-    enter(row->cipher, names.cipher);
-    enter(row->group, names.group);
-    enter(row->side, names.side);
+    base::enter_text(row->protocol, names.protocol);
+    base::enter_text(row->cipher, names.cipher);
+    base::enter_text(row->group, names.group);
+    base::enter_text(row->side, names.side);
   }
   base::shared_add(row->NegotiatedCount);
 }
@@ -91,22 +86,22 @@ void CounterTable::enter_names(const Shape& shape) const {
     for (std::size_t i = 0; i < shape.listeners.size(); ++i) {
       tlsplice_listener& row = listeners_[i * shape.workers + worker];
       tlsplice_histograms& times = histograms_[i * shape.workers + worker];
-      enter(row.listener, shape.listeners[i].name);
-      enter(row.protocol, shape.listeners[i].protocol);
-      enter(times.listener, shape.listeners[i].name);
-      enter(times.protocol, shape.listeners[i].protocol);
+      base::enter_text(row.listener, shape.listeners[i].name);
+      base::enter_text(row.protocol, shape.listeners[i].protocol);
+      base::enter_text(times.listener, shape.listeners[i].name);
+      base::enter_text(times.protocol, shape.listeners[i].protocol);
       row.worker = times.worker = worker;
     }
     for (std::size_t i = 0; i < shape.targets.size(); ++i) {
       tlsplice_target& row = targets_[i * shape.workers + worker];
-      enter(row.target_group, shape.targets[i].group);
-      enter(row.target, shape.targets[i].address);
+      base::enter_text(row.target_group, shape.targets[i].group);
+      base::enter_text(row.target, shape.targets[i].address);
       row.worker = worker;
     }
     for (std::size_t i = 0; i < TLSPLICE_KTLS_ROWS; ++i) {
       tlsplice_ktls& row = ktls_[worker * TLSPLICE_KTLS_ROWS + i];
-      enter(row.side, i < kWays ? "client" : "target");
-      enter(row.direction, i % kWays == 0 ? "receive" : "send");
+      base::enter_text(row.side, i < kWays ? "client" : "target");
+      base::enter_text(row.direction, i % kWays == 0 ? "receive" : "send");
       row.worker = worker;
     }
     for (std::size_t i = 0; i < TLSPLICE_NEGOTIATED_ROWS; ++i) {

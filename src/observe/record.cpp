@@ -145,16 +145,16 @@ void count_end(Counters& counters, const FlowRecord& record) {
 }
 
 void describe(const FlowRecord& record, base::Instant now, tlsplice_flow& row) {
-  const auto enter = [](auto& field, std::string_view text) { text.copy(field, sizeof field - 1); };
-  enter(row.listener, record.listener);
-  enter(row.client, record.client.text());
-  if (record.target != net::Address()) enter(row.target, record.target.text());
-  enter(row.protocol, record.protocol);
-  enter(row.cipher, record.cipher);
-  enter(row.group, record.group);
-  enter(row.client_ktls, record.client_ktls);
-  enter(row.target_ktls, record.target_ktls);
-  enter(row.server_name, record.server_name);
+  using base::enter_text;
+  enter_text(row.listener, record.listener);
+  enter_text(row.client, record.client.text());
+  if (record.target != net::Address()) enter_text(row.target, record.target.text());
+  enter_text(row.protocol, record.protocol);
+  enter_text(row.cipher, record.cipher);
+  enter_text(row.group, record.group);
+  enter_text(row.client_ktls, record.client_ktls);
+  enter_text(row.target_ktls, record.target_ktls);
+  enter_text(row.server_name, record.server_name);
   row.age_ms =
       static_cast<__u64>(std::chrono::duration_cast<base::Milliseconds>(now - record.started).count());
   row.received = record.received;

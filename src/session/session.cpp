@@ -109,11 +109,11 @@ void Session::moved(relay::Side from, std::uint64_t bytes, std::uint64_t spliced
 
 bool Session::describe(tlsplice_flow& row) const {
   observe::describe(record_, here_.ring.now(), row);
-  const auto enter = [](auto& field, std::string_view text) { text.copy(field, sizeof field - 1); };
-  enter(row.state, step_);
-  enter(row.relay, relay::to_string(service_.relay.mode));
-  if (record_.received > 0) enter(row.from_client, from_client_spliced_ ? "splice" : "copy");
-  if (record_.sent > 0) enter(row.to_client, to_client_spliced_ ? "splice" : "copy");
+  using base::enter_text;
+  enter_text(row.state, step_);
+  enter_text(row.relay, relay::to_string(service_.relay.mode));
+  if (record_.received > 0) enter_text(row.from_client, from_client_spliced_ ? "splice" : "copy");
+  if (record_.sent > 0) enter_text(row.to_client, to_client_spliced_ ? "splice" : "copy");
   row.client_cookie = net::cookie(client_socket_);
   row.target_cookie = net::cookie(target_socket_);
   return true;

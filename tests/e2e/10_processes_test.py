@@ -5,7 +5,6 @@ by killing, by /proc, and by flows that check every byte they get back while it 
 
 import os
 import pathlib
-import pwd
 import re
 import resource
 import signal
@@ -144,13 +143,7 @@ class Privileges(Processes):
     def check(self, user):
         self.assertEqual(len(self.proxy.workers()), 2)
         for pid in self.proxy.workers().values():
-            status, account = process_status(pid), pwd.getpwnam(user)
-            self.assertEqual(status["Uid"].split(), [str(account.pw_uid)] * 4)
-            self.assertEqual(status["Gid"].split(), [str(account.pw_gid)] * 4)
-            self.assertIn(status["Groups"].split(), ([], [str(account.pw_gid)]))
-            for name in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"):
-                self.assertEqual(int(status[name], 16), 0, name)
-            self.assertEqual(status["NoNewPrivs"], "1")
+            harness.assert_unprivileged(self, pid, user)
             limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
             soft, hard = re.search(r"Max open files +(\d+) +(\d+)", limits).groups()
             self.assertEqual(soft, hard)

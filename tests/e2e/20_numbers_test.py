@@ -17,7 +17,7 @@ from certificates import certificates
 from harness import (KERNEL_TLS, Proxy, group, reserve_port, scaled, service, tcp_listener, tls_listener,
                      wait_until)
 from maps import Numbers, bpftool, read_table
-from peers import (Target, TlsEnd, client_context, echoed, serve_echo, server_context, tcp_client,
+from peers import (Target, client_context, echoed, serve_echo, server_context, tcp_client,
                    tls_client)
 
 FLOWS = int(os.environ.get("TLSPLICE_FLOWS", scaled(10000, 1000)))
@@ -33,10 +33,7 @@ class Values(Numbers):
     async def run_flows(self):
         target = await asyncio.start_server(self.serve, "127.0.0.1", 0, backlog=2048)
         address = "127.0.0.1:{}".format(target.sockets[0].getsockname()[1])
-        self.ports = {"plain": reserve_port(), "web": reserve_port()}
-        listeners = [tcp_listener(self.ports["plain"]),
-                     tls_listener(self.ports["web"], certificates().leaf())]
-        self.books = collections.defaultdict(collections.Counter)
+        listeners = self.plain_and_web()
         async with target:
             proxy = await asyncio.to_thread(self.start, listeners, [group(address)])
             quarter = FLOWS // 4

@@ -14,8 +14,7 @@ import os
 import signal
 
 import harness
-from certificates import certificates
-from harness import group, reserve_port, scaled, tcp_listener, tls_listener, wait_until
+from harness import group, scaled
 from maps import Numbers
 from peers import client_context
 
@@ -32,10 +31,7 @@ class KilledMeanwhile(Numbers):
     async def run_flows(self):
         target = await asyncio.start_server(self.serve, "127.0.0.1", 0, backlog=2048)
         address = "127.0.0.1:{}".format(target.sockets[0].getsockname()[1])
-        self.ports = {"plain": reserve_port(), "web": reserve_port()}
-        listeners = [tcp_listener(self.ports["plain"]),
-                     tls_listener(self.ports["web"], certificates().leaf())]
-        self.books = collections.defaultdict(collections.Counter)
+        listeners = self.plain_and_web()
         async with target:
             self.proxy = await asyncio.to_thread(self.start, listeners, [group(address)])
             gate = asyncio.Semaphore(AT_ONCE)

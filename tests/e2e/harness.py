@@ -9,6 +9,7 @@ import fcntl
 import json
 import os
 import pathlib
+import pwd
 import random
 import re
 import resource
@@ -149,6 +150,17 @@ def parse_logfmt(line):
 def run_program(*arguments, timeout=PATIENCE, **options):
     return subprocess.run([PROGRAM, *map(str, arguments)], stdin=subprocess.DEVNULL, capture_output=True,
                           text=True, timeout=timeout, **options)
+
+
+def assert_unprivileged(test, pid, user):
+    """That the process is this user's, has no capability, and can gain none."""
+    status, account = process_status(pid), pwd.getpwnam(user)
+    test.assertEqual(status["Uid"].split(), [str(account.pw_uid)] * 4)
+    test.assertEqual(status["Gid"].split(), [str(account.pw_gid)] * 4)
+    test.assertIn(status["Groups"].split(), ([], [str(account.pw_gid)]))
+    for name in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"):
+        test.assertEqual(int(status[name], 16), 0, name)
+    test.assertEqual(status["NoNewPrivs"], "1")
 
 
 def end_with_the_test():

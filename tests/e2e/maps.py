@@ -9,7 +9,8 @@ import tempfile
 import unittest
 
 import harness
-from harness import Proxy, needs_root, service, wait_until
+from certificates import certificates
+from harness import Proxy, needs_root, reserve_port, service, tcp_listener, tls_listener, wait_until
 
 
 def bpftool(*arguments):
@@ -34,6 +35,12 @@ class Numbers(unittest.TestCase):
             self.skipTest(f"no bpffs here: {done.stderr}")
         self.addCleanup(subprocess.run, ["umount", self.mounted], check=True)
         self.folder = self.mounted / "tlsplice"
+
+    def plain_and_web(self):
+        """A TCP and a TLS listener, with an empty book for what the clients of each see."""
+        self.ports = {"plain": reserve_port(), "web": reserve_port()}
+        self.books = collections.defaultdict(collections.Counter)
+        return [tcp_listener(self.ports["plain"]), tls_listener(self.ports["web"], certificates().leaf())]
 
     def start(self, listeners, groups, **top):
         config = service(listeners, groups, bpf_directory=self.folder, **top)

@@ -14,7 +14,7 @@ from peers import receive_exactly, tcp_client
 SIGNATURE = b"\r\n\r\n\0\r\nQUIT\n"
 ALPN, AUTHORITY, CRC32C, NOOP, SSL = 0x01, 0x02, 0x03, 0x04, 0x20
 SSL_VERSION, SSL_CIPHER = 0x21, 0x23
-_ROOT = REPOSITORY / "build/bench/root"
+_ROOT = REPOSITORY / "build/bench/unpacked"
 
 
 def crc32c(data):

@@ -16,7 +16,7 @@ class Unavailable(Exception):
 
 def unpack(folder, say):
     """Makes sure that they are below `folder`, which then has a usr/ like the system's."""
-    root = folder / "root"
+    root = folder / "unpacked"
     if (root / "usr/sbin/haproxy").exists() and (root / "usr/sbin/nginx").exists():
         return root
     if not shutil.which("apt-get"):
@@ -27,7 +27,7 @@ def unpack(folder, say):
     packages.mkdir(parents=True)
     names = _needed()
     _run(["apt-get", "-o", "APT::Sandbox::User=root", "-q", "download", *names], cwd=packages)
-    fresh = folder / "root.new"
+    fresh = folder / "unpacked.new"
     shutil.rmtree(fresh, ignore_errors=True)
     for package in sorted(packages.glob("*.deb")):
         _run(["dpkg-deb", "-x", package, fresh])

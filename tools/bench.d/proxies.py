@@ -172,7 +172,7 @@ class TlspliceCopy(Tlsplice):
 class Peer(Proxy):
     def __init__(self, service, repository, cpu):
         super().__init__(service, repository, cpu)
-        self.root = repository / "build/bench/root"
+        self.root = repository / "build/bench/unpacked"
         self.environment["LD_LIBRARY_PATH"] = peers.libraries(self.root)
 
 

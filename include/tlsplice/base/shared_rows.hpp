@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstddef>
+#include <string_view>
 #include <type_traits>
 #include <utility>
 
@@ -55,6 +56,12 @@ class SharedRows {
   T* rows_ = nullptr;
   std::size_t count_ = 0;
 };
+
+/// Text into a field of a row that is still zeros, cut to what fits, with a zero behind it.
+template <std::size_t N>
+void enter_text(char (&field)[N], std::string_view text) {
+  text.substr(0, N - 1).copy(field, N - 1);
+}
 
 /// A field that has one writer and any number of readers in other processes.
 template <typename T>
