@@ -248,4 +248,33 @@ int show_histograms(struct bpf_iter__bpf_map_elem* context) {
   return 0;
 }
 
+struct counter_sum {
+  __u64 totals[TLSPLICE_COUNTERS(ONE)];
+};
+
+static long add_counters(__u32 index, void* context) {
+  struct counter_sum* sum = context;
+  __u32 key = index;
+  const struct tlsplice_counters* row = bpf_map_lookup_elem(&counters, &key);
+  if (row) ADD_ALL(sum->totals, row);
+  return 0;
+}
+
+// One line for each counter: there are too many for columns.
+SEC("iter/bpf_map_elem")
+int show_counters(struct bpf_iter__bpf_map_elem* context) {
+  struct seq_file* seq = context->meta->seq;
+  const __u32* key = context->key;
+  if (!key || *key != 0) return 0;
+  HEADING(seq, "COUNTER                                             SUM\n");
+  struct counter_sum sum = {};
+  bpf_loop(worker_count, add_counters, &sum, 0);
+#define PRINT_COUNTER(name)                         \
+  PRINT(seq, "%-36s %18llu\n", STRING(&(#name)[0]), \
+        sum.totals[__builtin_offsetof(struct tlsplice_counters, name) / 8]);
+  TLSPLICE_COUNTERS(PRINT_COUNTER)
+#undef PRINT_COUNTER
+  return 0;
+}
+
 char LICENSE[] SEC("license") = "Dual BSD/GPL";

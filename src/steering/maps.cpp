@@ -126,7 +126,8 @@ namespace {
 constexpr const char* kFiles[] = {
     "workers",       "steering",       "counters",         "listeners",       "targets",
     "negotiated",    "ktls",           "histograms",       "listeners_table", "targets_table",
-    "workers_table", "steering_table", "negotiated_table", "ktls_table",      "histograms_table"};
+    "workers_table", "steering_table", "negotiated_table", "ktls_table",      "histograms_table",
+    "counters_table"};
 
 Result<base::Fd> open_directory(const std::string& directory) {
   if (auto there = expect_bpffs(directory); !there) return base::fail(std::move(there.error()));
@@ -189,7 +190,8 @@ bool Pins::pin_tables(const Maps& maps) const {
       {"steering_table", programs.show_steering, maps.steering()},
       {"negotiated_table", programs.show_negotiated, maps.negotiated()},
       {"ktls_table", programs.show_ktls, maps.ktls()},
-      {"histograms_table", programs.show_histograms, maps.histograms()}};
+      {"histograms_table", programs.show_histograms, maps.histograms()},
+      {"counters_table", programs.show_counters, maps.counters()}};
   for (const auto& [name, program, map] : tables) {
     bpf_iter_link_info info{};
     info.map.map_fd = static_cast<__u32>(map);

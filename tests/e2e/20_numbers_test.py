@@ -23,7 +23,7 @@ from peers import (Target, client_context, echoed, serve_echo, server_context, t
 FLOWS = int(os.environ.get("TLSPLICE_FLOWS", scaled(10000, 1000)))
 AT_ONCE = 40
 FILES = {"workers", "steering", "counters", "listeners", "targets", "negotiated", "ktls", "histograms"}
-TABLES = {f"{name}_table" for name in FILES - {"counters"}}
+TABLES = {f"{name}_table" for name in FILES}
 
 
 class Values(Numbers):
@@ -125,6 +125,8 @@ class Values(Numbers):
             self.assertEqual((int(row["CONNECTS"]), int(row["FLOWS"])), (flows, flows))
             self.assertEqual(int(row["HANDSHAKES"]), flows if row["LISTENER"] == "web" else 0)
             self.assertEqual(int(row["CONNECT_US"]), sums["connect_us"] // flows)
+        shown = {row["COUNTER"]: int(row["SUM"]) for row in read_table(self.folder / "counters_table")}
+        self.assertEqual(shown, dict(self.sums("counters")))
         [target] = read_table(self.folder / "targets_table")
         self.assertEqual((target["TARGET_GROUP"], target["TARGET"]), ("app", address))
         self.assertEqual(int(target["NEW"]), FLOWS // 4 * 4)
