@@ -52,9 +52,9 @@ class Maps {
 /// Whether maps can be pinned in `directory`: the error says how its parent becomes a bpffs.
 base::Result<void> expect_bpffs(const std::string& directory);
 
-/// The files of one service in a directory of its own on bpffs: every map under its name, and once
-/// more as a table (`listeners_table` and so on) where the kernel has BPF iterators. Readable by root. They go with the Pins; what a service left behind that did not end in order
-/// is replaced by the next one.
+/// The files of one service in a directory of its own on bpffs: every map under its name, and once more as a
+/// table (`listeners_table` and so on) where the kernel has BPF iterators. Readable by root. They go with the
+/// Pins; what a service left behind that did not end in order is replaced by the next one.
 class Pins {
  public:
   /// Makes the directory if need be. Fails when there is no bpffs, or when another service lives there.
