@@ -13,7 +13,8 @@
 #include "tlsplice/wire/counters.h"
 #include "tlsplice/wire/numbers.h"
 
-const volatile __u32 worker_count = 1;
+// Rows of each listener or target: one a worker, and one for generations of workers before them.
+const volatile __u32 stride = 1;
 
 MAPPED_ARRAY(counters, tlsplice_counters);
 MAPPED_ARRAY(listeners, tlsplice_listener);
@@ -83,13 +84,13 @@ int show_listeners(struct bpf_iter__bpf_map_elem* context) {
   struct seq_file* seq = context->meta->seq;
   const __u32* key = context->key;
   const struct tlsplice_listener* row = context->value;
-  if (!key || !row || *key % worker_count) return 0;
+  if (!key || !row || *key % stride) return 0;
   if (*key == 0)
     HEADING(seq,
             "LISTENER                           ACTIVE        NEW  BYTES_FROM_CLIENT    BYTES_TO_CLIENT"
             " TLS_ERRORS TARGET_TLS CLIENT_RST TARGET_RST    ELB_RST   REJECTED  TRUNCATED\n");
   struct listener_sum sum = {.key = *key};
-  bpf_loop(worker_count, add_listener, &sum, 0);
+  bpf_loop(stride, add_listener, &sum, 0);
   PRINT(seq, "%-32s %8llu %10llu %18llu %18llu %10llu %10llu %10llu %10llu %10llu %10llu %10llu\n",
         STRING(row->listener), LISTENER(ActiveFlowCount), LISTENER(NewFlowCount),
         LISTENER(ProcessedBytes_FromClient), LISTENER(ProcessedBytes_ToClient),
@@ -117,13 +118,13 @@ int show_targets(struct bpf_iter__bpf_map_elem* context) {
   struct seq_file* seq = context->meta->seq;
   const __u32* key = context->key;
   const struct tlsplice_target* row = context->value;
-  if (!key || !row || *key % worker_count) return 0;
+  if (!key || !row || *key % stride) return 0;
   if (*key == 0)
     HEADING(seq,
             "TARGET_GROUP                     TARGET                           ACTIVE        NEW"
             "    BYTES_TO_TARGET  BYTES_FROM_TARGET CONN_ERRORS TLS_ERRORS TARGET_RST\n");
   struct target_sum sum = {.key = *key};
-  bpf_loop(worker_count, add_target, &sum, 0);
+  bpf_loop(stride, add_target, &sum, 0);
   PRINT(seq, "%-32s %-30s %8llu %10llu %18llu %18llu %11llu %10llu %10llu\n", STRING(row->target_group),
         STRING(row->target), TARGET(ActiveFlowCount), TARGET(NewFlowCount), TARGET(ProcessedBytes_ToTarget),
         TARGET(ProcessedBytes_FromTarget), TARGET(TargetConnectionErrorCount),
@@ -173,6 +174,8 @@ int show_negotiated(struct bpf_iter__bpf_map_elem* context) {
   return 0;
 }
 
+#define OR(name) | row->name
+
 SEC("iter/bpf_map_elem")
 int show_ktls(struct bpf_iter__bpf_map_elem* context) {
   struct seq_file* seq = context->meta->seq;
@@ -183,6 +186,7 @@ int show_ktls(struct bpf_iter__bpf_map_elem* context) {
     HEADING(seq,
             "WORKER SIDE   DIRECTION     KERNEL        OFF NO_KERNEL_TLS   PROTOCOL     CIPHER RECORD_SIZE"
             " PENDING_DATA  PEER_GONE OTHER\n");
+  if (row->worker + 1 == stride && !(0 TLSPLICE_KTLS_COUNTERS(OR))) return 0;  // nothing before the workers
   PRINT(seq, "%6llu %-6s %-9s %10llu %10llu %13llu %10llu %10llu %11llu %12llu %10llu %5llu\n", row->worker,
         STRING(row->side), STRING(row->direction), row->kernel, row->off, row->no_kernel_tls, row->protocol,
         row->cipher, row->record_size, row->pending_data, row->peer_gone, row->library + row->kernel_refused);
@@ -235,13 +239,13 @@ int show_histograms(struct bpf_iter__bpf_map_elem* context) {
   struct seq_file* seq = context->meta->seq;
   const __u32* key = context->key;
   const struct tlsplice_histograms* row = context->value;
-  if (!key || !row || *key % worker_count) return 0;
+  if (!key || !row || *key % stride) return 0;
   if (*key == 0)
     HEADING(seq,
             "LISTENER                         HANDSHAKES HANDSHAKE_US   CONNECTS CONNECT_US      FLOWS"
             "      FLOW_MS\n");
   struct timing_sum sum = {.key = *key};
-  bpf_loop(worker_count, add_timing, &sum, 0);
+  bpf_loop(stride, add_timing, &sum, 0);
   PRINT(seq, "%-32s %10llu %12llu %10llu %10llu %10llu %12llu\n", STRING(row->listener), sum.handshakes,
         mean(sum.handshake_us, sum.handshakes), sum.connects, mean(sum.connect_us, sum.connects), sum.flows,
         mean(sum.flow_us, sum.flows) / 1000);
@@ -268,7 +272,7 @@ int show_counters(struct bpf_iter__bpf_map_elem* context) {
   if (!key || *key != 0) return 0;
   HEADING(seq, "COUNTER                                             SUM\n");
   struct counter_sum sum = {};
-  bpf_loop(worker_count, add_counters, &sum, 0);
+  bpf_loop(stride, add_counters, &sum, 0);
 #define PRINT_COUNTER(name)                         \
   PRINT(seq, "%-36s %18llu\n", STRING(&(#name)[0]), \
         sum.totals[__builtin_offsetof(struct tlsplice_counters, name) / 8]);

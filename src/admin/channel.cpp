@@ -21,7 +21,7 @@ Result<Channel> make_channel() {
 
 Result<void> send(int channel, Command command) {
   const char order = static_cast<char>(command.order);
-  const ssize_t sent = send_with(channel, {&order, 1}, {&command.descriptor, 1});
+  const ssize_t sent = send_with(channel, {&order, 1}, {&command.descriptor, command.descriptor ? 1U : 0U});
   if (sent == -EAGAIN)
     return base::fail({base::Fault::kExhausted, EAGAIN, "tell the worker: it does not listen"});
   if (sent < 0) return base::fail(Error::system("tell the worker", static_cast<int>(-sent)));
@@ -35,6 +35,7 @@ Result<std::optional<Command>> receive(int channel) {
   if (received == -EAGAIN || received == -EINTR) return std::nullopt;
   if (received == 0) return base::fail({base::Fault::kClosed, 0, "the master is gone"});
   if (received < 0) return base::fail(Error::system("hear the master", static_cast<int>(-received)));
+  if (order == static_cast<char>(Order::kServe)) return Command{Order::kServe};
   const bool known =
       order == static_cast<char>(Order::kListFlows) || order == static_cast<char>(Order::kAccessLog);
   if (!known || descriptors.size() != 1) return std::nullopt;

@@ -14,18 +14,11 @@ void print(const std::filesystem::path& file, const std::vector<policy::Mistake>
 
 }  // namespace
 
-std::optional<Loaded> load(const std::filesystem::path& file) {
-  auto config = policy::read_config(file);
-  if (!config) {
-    print(file, config.error());
-    return std::nullopt;
-  }
-  auto prepared = master::prepare(*config);
-  if (!prepared) {
-    print(file, prepared.error());
-    return std::nullopt;
-  }
-  return Loaded{std::move(*config), std::move(*prepared)};
+std::optional<master::Loaded> load(const std::filesystem::path& file) {
+  auto loaded = master::load(file);
+  if (loaded) return std::move(*loaded);
+  print(file, loaded.error());
+  return std::nullopt;
 }
 
 std::optional<std::string> admin_socket(const std::string& socket, const std::string& config) {

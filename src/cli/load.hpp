@@ -11,13 +11,8 @@
 
 namespace tlsplice::cli {
 
-struct Loaded {
-  policy::Config config;
-  master::Prepared prepared;
-};
-
 /// Nothing when there were mistakes; they have been printed.
-std::optional<Loaded> load(const std::filesystem::path& file);
+std::optional<master::Loaded> load(const std::filesystem::path& file);
 
 /// Where a running service is asked: `socket` when it is named, else what the configuration in the file
 /// `config` says, else the default. Nothing when that file has mistakes or turns the socket off; that has

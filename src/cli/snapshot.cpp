@@ -34,12 +34,12 @@ void add(tlsplice_counters& sum, const tlsplice_counters& row) {
 #undef TLSPLICE_ADD
 }
 
-/// One row for each `workers` that stand side by side.
+/// One row for each `stride` that stand side by side.
 template <typename Row>
-std::vector<Row> summed(const std::vector<Row>& rows, std::size_t workers) {
+std::vector<Row> summed(const std::vector<Row>& rows, std::size_t stride) {
   std::vector<Row> sums;
   for (std::size_t i = 0; i < rows.size(); ++i) {
-    if (i % workers == 0) {
+    if (i % stride == 0) {
       sums.push_back(rows[i]);
     } else {
       add(sums.back(), rows[i]);
@@ -68,22 +68,23 @@ base::Result<Snapshot> take_snapshot(const std::string& admin_socket) {
   if (!answer) return base::fail(std::move(answer.error()));
   const auto told = nlohmann::json::parse(answer->json, nullptr, false);
   const std::size_t workers = told.value("workers", std::size_t{0});
-  const std::size_t listeners = told.value("listeners", std::size_t{0}) * workers;
-  const std::size_t targets = told.value("targets", std::size_t{0}) * workers;
-  if (workers == 0 || answer->descriptors.size() != 1)
+  const std::size_t stride = told.value("stride", std::size_t{0});
+  const std::size_t listeners = told.value("listeners", std::size_t{0}) * stride;
+  const std::size_t targets = told.value("targets", std::size_t{0}) * stride;
+  if (workers == 0 || stride == 0 || answer->descriptors.size() != 1)
     return base::fail({base::Fault::kProtocol, 0, fmt::format("{} has no numbers", admin_socket)});
   const auto bytes =
       read_whole(answer->descriptors.front(),
-                 workers * (sizeof(tlsplice_worker_load) + sizeof(tlsplice_counters)) +
+                 workers * sizeof(tlsplice_worker_load) + stride * sizeof(tlsplice_counters) +
                      listeners * sizeof(tlsplice_listener) + targets * sizeof(tlsplice_target));
   if (!bytes) return base::fail(bytes.error());
   const char* place = bytes->data();
   Snapshot snapshot;
   snapshot.at = base::now();
   snapshot.workers = take_rows<tlsplice_worker_load>(place, workers);
-  snapshot.counters = summed(take_rows<tlsplice_counters>(place, workers), workers).front();
-  snapshot.listeners = summed(take_rows<tlsplice_listener>(place, listeners), workers);
-  snapshot.targets = summed(take_rows<tlsplice_target>(place, targets), workers);
+  snapshot.counters = summed(take_rows<tlsplice_counters>(place, stride), stride).front();
+  snapshot.listeners = summed(take_rows<tlsplice_listener>(place, listeners), stride);
+  snapshot.targets = summed(take_rows<tlsplice_target>(place, targets), stride);
   return snapshot;
 }
 

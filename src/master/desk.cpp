@@ -15,17 +15,28 @@ namespace tlsplice::master {
 
 using base::Result;
 
-Result<void> Desk::open(const policy::AdminSettings& settings, base::Log& log) {
-  if (settings.socket.empty()) return {};
+Result<void> Desk::prepare(const policy::AdminSettings& settings, base::Log& log) {
+  next_.reset();
+  next_path_ = settings.socket;
+  if (settings.socket.empty() || settings.socket == path_) return {};
   auto server = admin::Server::open(settings.socket);
   if (server) {
-    server_.emplace(std::move(*server));
+    next_.emplace(std::move(*server));
     return {};
   }
   if (!settings.is_default) return base::fail(std::move(server.error()));
   log.warning("no_admin_socket", {{"why", server.error().text()},
                                   {"remedy", "give this service a place of its own: [admin] socket"}});
+  next_path_.clear();
   return {};
+}
+
+void Desk::adopt() {
+  if (next_path_ == path_) return;
+  path_ = std::move(next_path_);
+  server_.reset();
+  if (next_) server_.emplace(std::move(*next_));
+  next_.reset();
 }
 
 void Desk::watch(std::vector<pollfd>& watched) const {
@@ -41,11 +52,14 @@ base::Instant Desk::next_deadline() const {
 }
 
 void Desk::abandon() {
-  if (server_) server_->abandon();
-  server_.reset();
+  for (auto* server : {&server_, &next_}) {
+    if (*server) (*server)->abandon();
+    server->reset();
+  }
 }
 
-admin::Reply Desk::answer(const admin::Request& request) const {
+admin::Reply Desk::answer(const admin::Request& request) {
+  if (generations_.current() == nullptr) return admin::Reply::error("the service is still starting");
   if (request.command == "flows") return flows();
   if (request.command == "numbers") return numbers();
   return admin::Reply::error(
@@ -56,31 +70,40 @@ admin::Reply Desk::answer(const admin::Request& request) const {
 admin::Reply Desk::flows() const {
   admin::Reply reply;
   std::string told;
-  for (std::size_t i = 0; i < workers_.count(); ++i) {
-    const Slot& slot = workers_.slot(i);
-    if (slot.process < 0) continue;  // and serves no flow
-    std::array<int, 2> ends = {-1, -1};
-    if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()) != 0)
-      return admin::Reply::error(base::Error::system("open a stream for the flows", errno).text());
-    base::Fd reader(ends[0]);
-    // A worker that cannot be told leaves its stream at its end at once: the asker misses the last row.
-    [[maybe_unused]] const auto sent =
-        admin::send(slot.channel.get(), {admin::Order::kListFlows, base::Fd(ends[1])});
-    reply.descriptors.push_back(std::move(reader));
-    told += fmt::format(R"({}{{"worker": {}, "pid": {}}})", told.empty() ? "" : ", ", i, slot.process);
-  }
+  int error = 0;
+  generations_.each([&](const Workers& workers) {
+    for (std::size_t i = 0; i < workers.count(); ++i) {
+      const Slot& slot = workers.slot(i);
+      if (slot.process < 0) continue;  // and serves no flow
+      std::array<int, 2> ends = {-1, -1};
+      if (::socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0, ends.data()) != 0) {
+        error = errno;
+        return;
+      }
+      base::Fd reader(ends[0]);
+      // A worker that cannot be told leaves its stream at its end at once: the asker misses the last row.
+      [[maybe_unused]] const auto sent =
+          admin::send(slot.channel.get(), {admin::Order::kListFlows, base::Fd(ends[1])});
+      reply.descriptors.push_back(std::move(reader));
+      told += fmt::format(R"({}{{"worker": {}, "pid": {}}})", told.empty() ? "" : ", ", i, slot.process);
+    }
+  });
+  if (error != 0)
+    return admin::Reply::error(base::Error::system("open a stream for the flows", error).text());
   reply.json = fmt::format(R"({{"workers": [{}]}})", told);
   return reply;
 }
 
 /// The rows as they are now, in memory of their own: loads, counters, listeners, targets.
-admin::Reply Desk::numbers() const {
-  const observe::CounterTable& counters = workers_.counters();
+admin::Reply Desk::numbers() {
+  generations_.fold();
+  const Workers& workers = *generations_.current()->workers;
+  const observe::CounterTable& counters = workers.counters();
   std::string rows;
   const auto append = [&rows](const auto& all) {
     rows.append(reinterpret_cast<const char*>(all.data()), all.size_bytes());
   };
-  append(std::span(&workers_.loads()[0], workers_.count()));
+  append(std::span(&workers.loads()[0], workers.count()));
   append(counters.counter_rows());
   append(counters.listener_rows());
   append(counters.target_rows());
@@ -88,9 +111,10 @@ admin::Reply Desk::numbers() const {
   if (!memory || ::write(memory.get(), rows.data(), rows.size()) != std::ssize(rows))
     return admin::Reply::error(base::Error::system("write the numbers down", errno).text());
   admin::Reply reply;
-  reply.json = fmt::format(R"({{"workers": {}, "listeners": {}, "targets": {}}})", workers_.count(),
-                           counters.listener_rows().size() / workers_.count(),
-                           counters.target_rows().size() / workers_.count());
+  reply.json =
+      fmt::format(R"({{"workers": {}, "stride": {}, "listeners": {}, "targets": {}}})", workers.count(),
+                  counters.stride(), counters.listener_rows().size() / counters.stride(),
+                  counters.target_rows().size() / counters.stride());
   reply.descriptors.push_back(std::move(memory));
   return reply;
 }

@@ -7,21 +7,23 @@
 #include <optional>
 #include <vector>
 
+#include "generations.hpp"
 #include "tlsplice/admin/server.hpp"
 #include "tlsplice/base/log.hpp"
 #include "tlsplice/policy/config.hpp"
-#include "workers.hpp"
 
 namespace tlsplice::master {
 
 class Desk {
  public:
-  /// `workers` must outlive it.
-  explicit Desk(const Workers& workers) : workers_(workers) {}
+  /// `generations` must outlive it.
+  explicit Desk(Generations& generations) : generations_(generations) {}
 
-  /// Makes the socket. One that was configured must be; without the default one the service goes on, and says
-  /// so.
-  base::Result<void> open(const policy::AdminSettings& settings, base::Log& log);
+  /// Makes the socket where that configuration wants it, unless it is there; adopt() makes it ours, in place
+  /// of the one before. One that was configured must be; without the default one the service goes on, and
+  /// says so.
+  base::Result<void> prepare(const policy::AdminSettings& settings, base::Log& log);
+  void adopt();
   void watch(std::vector<pollfd>& watched) const;
   void serve();
   base::Instant next_deadline() const;
@@ -29,12 +31,15 @@ class Desk {
   void abandon();
 
  private:
-  admin::Reply answer(const admin::Request& request) const;
+  admin::Reply answer(const admin::Request& request);
   admin::Reply flows() const;
-  admin::Reply numbers() const;
+  admin::Reply numbers();
 
-  const Workers& workers_;
+  Generations& generations_;
+  std::string path_;  // of server_; empty: none
   std::optional<admin::Server> server_;
+  std::string next_path_;
+  std::optional<admin::Server> next_;
 };
 
 }  // namespace tlsplice::master

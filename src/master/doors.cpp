@@ -1,6 +1,10 @@
 #include "doors.hpp"
 
+#include <fcntl.h>
 #include <fmt/format.h>
+
+#include <algorithm>
+#include <cerrno>
 
 #include "tlsplice/net/socket.hpp"
 
@@ -22,10 +26,53 @@ tlsplice_steering_mode mode_of(policy::Steering steering) {
   return TLSPLICE_STEER_HASH;
 }
 
-Result<std::vector<base::Fd>> listen_everywhere(const Prepared& prepared) {
+base::Fd copy_of(const base::Fd& socket) {
+  return base::Fd(::fcntl(socket.get(), F_DUPFD_CLOEXEC, 0));
+}
+
+}  // namespace
+
+std::optional<std::size_t> Doors::listener_at(const net::Address& address) const {
+  const auto found = std::ranges::find(addresses_, address);
+  if (found == addresses_.end()) return std::nullopt;
+  return static_cast<std::size_t>(found - addresses_.begin());
+}
+
+Result<Doors> Doors::open(const Prepared& prepared, std::size_t workers, policy::Steering steering,
+                          const Numbers& numbers, const Doors* before) {
+  Doors doors;
+  for (const Prepared::Listener& listener : prepared.listeners) {
+    doors.addresses_.push_back(listener.address);
+    if (before != nullptr && before->listener_at(listener.address)) continue;
+    if (auto free = net::expect_free(listener.address); !free) {
+      free.error().detail = fmt::format("listener {}: {}", listener.service.name, free.error().detail);
+      return base::fail(std::move(free.error()));
+    }
+  }
+  for (std::size_t worker = 0; worker < workers; ++worker) {
+    auto sockets = doors.listen_everywhere(prepared, before);
+    if (!sockets) return base::fail(std::move(sockets.error()));
+    doors.sockets_.push_back(std::move(*sockets));
+    doors.shut_.push_back(before != nullptr && worker < before->shut_.size() && before->shut_[worker]);
+  }
+  if (auto mapped = doors.map_rows(prepared, numbers); !mapped) return base::fail(std::move(mapped.error()));
+  if (auto loaded = doors.load_steering(steering, numbers); !loaded) {
+    doors.why_unsteered_ = std::move(loaded.error());
+    doors.steering_.reset();
+  }
+  return doors;
+}
+
+/// The sockets of the next worker.
+Result<std::vector<base::Fd>> Doors::listen_everywhere(const Prepared& prepared, const Doors* before) const {
+  const std::size_t worker = sockets_.size();
   std::vector<base::Fd> sockets;
   for (const Prepared::Listener& listener : prepared.listeners) {
-    auto socket = net::listen(listener.address);
+    const auto known = before != nullptr && worker < before->sockets_.size()
+                           ? before->listener_at(listener.address)
+                           : std::nullopt;
+    auto socket = known ? copy_of(before->sockets_[worker][*known]) : net::listen(listener.address);
+    if (socket && !*socket) socket = base::fail(base::Error::system("copy a listening socket", errno));
     if (!socket) {
       socket.error().detail = fmt::format("listener {}: {}", listener.service.name, socket.error().detail);
       return base::fail(std::move(socket.error()));
@@ -33,38 +80,6 @@ Result<std::vector<base::Fd>> listen_everywhere(const Prepared& prepared) {
     sockets.push_back(std::move(*socket));
   }
   return sockets;
-}
-
-Result<void> expect_all_free(const Prepared& prepared) {
-  for (const Prepared::Listener& listener : prepared.listeners) {
-    if (auto free = net::expect_free(listener.address); !free) {
-      free.error().detail = fmt::format("listener {}: {}", listener.service.name, free.error().detail);
-      return free;
-    }
-  }
-  return {};
-}
-
-}  // namespace
-
-Result<Doors> Doors::open(const Prepared& prepared, std::size_t workers, policy::Steering steering,
-                          const Numbers& numbers, base::Log& log) {
-  if (auto free = expect_all_free(prepared); !free) return base::fail(std::move(free.error()));
-  Doors doors;
-  for (std::size_t worker = 0; worker < workers; ++worker) {
-    auto sockets = listen_everywhere(prepared);
-    if (!sockets) return base::fail(std::move(sockets.error()));
-    doors.sockets_.push_back(std::move(*sockets));
-  }
-  doors.shut_.resize(workers);
-  if (auto mapped = doors.map_rows(prepared, numbers); !mapped) return base::fail(std::move(mapped.error()));
-  if (auto steered = doors.steer(steering, numbers); steered) {
-    log.info("steering", {{"mode", policy::to_string(steering)}});
-  } else {
-    log.warning("steering", {{"mode", "kernel-hash"}, {"why", steered.error().text()}});
-    doors.steering_.reset();
-  }
-  return doors;
 }
 
 Result<void> Doors::map_rows(const Prepared& prepared, const Numbers& numbers) {
@@ -82,17 +97,52 @@ Result<void> Doors::map_rows(const Prepared& prepared, const Numbers& numbers) {
   return {};
 }
 
-Result<void> Doors::steer(policy::Steering mode, const Numbers& numbers) {
+Result<void> Doors::load_steering(policy::Steering mode, const Numbers& numbers) {
   if (numbers.maps() == nullptr) return base::fail(numbers.why_not());
-  const std::size_t listeners = sockets_.front().size();
   auto loaded = steering::Steering::load(
-      {.listeners = listeners, .workers = sockets_.size(), .mode = mode_of(mode)}, *numbers.maps());
+      {.listeners = addresses_.size(), .workers = sockets_.size(), .mode = mode_of(mode)}, *numbers.maps());
   if (!loaded) return base::fail(std::move(loaded.error()));
   steering_.emplace(std::move(*loaded));
+  return {};
+}
+
+void Doors::enter(policy::Steering steering, Doors* before, base::Log& log) {
+  for (std::size_t worker = 0; worker < sockets_.size(); ++worker) {
+    if (!shut_[worker]) continue;
+    if (auto again = listen_again(worker); !again)
+      log.error("listen_failed", {{"worker", worker}, {"error", again.error().text()}});
+  }
+  if (steering_) {
+    if (auto steered = this->steer(before); !steered) {
+      why_unsteered_ = std::move(steered.error());
+      steering_.reset();
+    }
+  }
+  if (steering_) {
+    log.info("steering", {{"mode", policy::to_string(steering)}});
+  } else {
+    log.warning("steering", {{"mode", "kernel-hash"}, {"why", why_unsteered_.text()}});
+  }
+  if (before == nullptr) return;
+  for (std::size_t worker = sockets_.size(); steering_ && worker < before->sockets_.size(); ++worker) {
+    for (const base::Fd& socket : before->sockets_[worker]) net::stop_listening(socket.get());
+  }
+  before->steering_.reset();
+}
+
+/// A socket leaves the map of the program before as it enters ours: between the two, and until ours is
+/// attached, connections are spread by the kernel's hash.
+Result<void> Doors::steer(Doors* before) {
+  for (std::size_t listener = 0; before != nullptr && before->steering_ && listener < addresses_.size();
+       ++listener) {
+    const auto known = before->listener_at(addresses_[listener]);
+    for (std::size_t worker = 0; known && worker < before->sockets_.size(); ++worker)
+      before->steering_->withdraw(*known, worker);
+  }
   for (std::size_t worker = 0; worker < sockets_.size(); ++worker) {
     if (auto offered = offer(worker); !offered) return offered;
   }
-  for (std::size_t listener = 0; listener < listeners; ++listener) {
+  for (std::size_t listener = 0; listener < addresses_.size(); ++listener) {
     auto attached = steering_->attach(listener, sockets_.front()[listener].get());
     if (!attached) return attached;
   }
@@ -100,6 +150,7 @@ Result<void> Doors::steer(policy::Steering mode, const Numbers& numbers) {
 }
 
 Result<void> Doors::offer(std::size_t worker) {
+  if (!steering_) return {};
   for (std::size_t listener = 0; listener < sockets_[worker].size(); ++listener) {
     auto offered = steering_->offer(listener, worker, sockets_[worker][listener].get());
     if (!offered) return offered;
@@ -131,12 +182,17 @@ bool Doors::shut(std::size_t worker) {
 }
 
 Result<void> Doors::reopen(std::size_t worker) {
+  if (auto again = listen_again(worker); !again) return again;
+  if (auto offered = offer(worker); !offered) return offered;
+  load(worker).close(false);
+  return {};
+}
+
+Result<void> Doors::listen_again(std::size_t worker) {
   for (const base::Fd& socket : sockets_[worker]) {
     if (auto again = net::listen_again(socket.get()); !again) return again;
   }
-  if (auto offered = offer(worker); !offered) return offered;
   shut_[worker] = false;
-  load(worker).close(false);
   return {};
 }
 

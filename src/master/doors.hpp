@@ -1,6 +1,7 @@
-// The listening sockets of all workers, kept by the master for the service's life so that no queue dies with
-// its worker, and the steering program in front of them. Without the program (no privilege, old kernel) the
-// kernel's hash spreads connections and nothing here but shut() is different.
+// The listening sockets of all workers of a generation, kept by the master so that no queue dies with its
+// worker, and the steering program in front of them. A generation shares the sockets of the one before where
+// the address is the same, so no queue dies with a generation either. Without the program (no privilege, old
+// kernel) the kernel's hash spreads connections and nothing here but shut() is different.
 #pragma once
 
 #include <optional>
@@ -16,10 +17,13 @@ namespace tlsplice::master {
 
 class Doors {
  public:
-  /// Opens every listener once for each worker, and puts the steering program in front if it can be had; says
-  /// once which of both it is.
+  /// Opens every listener once for each worker, with the sockets of `before` (null: none) where it listens
+  /// there, and loads the steering program if it can be had. Nothing changes for anybody yet.
   static base::Result<Doors> open(const Prepared& prepared, std::size_t workers, policy::Steering steering,
-                                  const Numbers& numbers, base::Log& log);
+                                  const Numbers& numbers, const Doors* before);
+  /// Puts the program in front, in place of that of `before`; says once if there is none. What is queued for
+  /// workers that there are no longer goes to those that there are.
+  void enter(policy::Steering steering, Doors* before, base::Log& log);
 
   bool steered() const { return steering_.has_value(); }
   steering::WorkerLoad load(std::size_t worker) const { return steering::WorkerLoad(loads_[worker]); }
@@ -44,13 +48,19 @@ class Doors {
 
  private:
   Doors() = default;
+  base::Result<std::vector<base::Fd>> listen_everywhere(const Prepared& prepared, const Doors* before) const;
   base::Result<void> map_rows(const Prepared& prepared, const Numbers& numbers);
-  base::Result<void> steer(policy::Steering mode, const Numbers& numbers);
+  base::Result<void> load_steering(policy::Steering mode, const Numbers& numbers);
+  base::Result<void> steer(Doors* before);
   base::Result<void> offer(std::size_t worker);
+  base::Result<void> listen_again(std::size_t worker);
+  std::optional<std::size_t> listener_at(const net::Address& address) const;
 
+  std::vector<net::Address> addresses_;         // as configured
   std::vector<std::vector<base::Fd>> sockets_;  // [worker][listener]
   std::vector<bool> shut_;
   std::optional<steering::Steering> steering_;
+  base::Error why_unsteered_;
   steering::Loads loads_;
   steering::Outcomes outcomes_;
 };

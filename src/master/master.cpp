@@ -8,11 +8,12 @@
 #include <algorithm>
 #include <cerrno>
 #include <csignal>
-#include <thread>
+#include <memory>
 
 #include "desk.hpp"
+#include "generations.hpp"
 #include "monitor_process.hpp"
-#include "workers.hpp"
+#include "privileges.hpp"
 
 namespace tlsplice::master {
 namespace {
@@ -30,38 +31,38 @@ constexpr Milliseconds kGrace{5000};
 
 class Master {
  public:
-  Master(const policy::Config& config, Prepared& prepared, base::Log log, Workers workers)
-      : config_(config),
-        prepared_(prepared),
-        log_(log),
-        workers_(std::move(workers)),
-        monitor_(workers_, prepared, log),
-        desk_(workers_) {}
+  Master(base::Log log, int log_fd)
+      : log_(log),
+        generations_(log_fd, {.prepare = [this](const policy::Config& config) { return prepare(config); },
+                              .entered = [this](Generation& generation) { adopt(generation); },
+                              .on_fork = [this] { give_up(); }}),
+        monitor_(generations_),
+        desk_(generations_) {}
 
   Result<void> open();
-  int serve();
+  int serve(Loaded loaded);
 
  private:
+  Result<void> prepare(const policy::Config& config);
+  void adopt(Generation& generation);
+  void give_up();
   void wait_for_something();
   void obey(int signal);
+  void reload();
   void end(int signal_for_workers, Milliseconds limit);
   void bury();
-  void note_ready_workers();
   Milliseconds until_next() const;
 
-  const policy::Config& config_;
-  const Prepared& prepared_;
   base::Log log_;
-  Workers workers_;
+  Generations generations_;
   MonitorProcess monitor_;
   Desk desk_;
   base::Fd signals_;
-  State state_ = State::kStarting;
+  bool ending_ = false;
   Instant kill_at_ = Instant::max();
   int exit_status_ = 0;
 };
 
-/// Everything that can fail for reasons of the machine, before the first worker.
 Result<void> Master::open() {
   sigset_t signals;
   sigemptyset(&signals);
@@ -72,15 +73,14 @@ Result<void> Master::open() {
   ::signal(SIGXFSZ, SIG_IGN);  // an access log at its limit costs lines, not workers
   signals_ = base::Fd(::signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC));
   if (!signals_) return base::fail(Error::system("open a signalfd", errno));
-  if (auto opened = workers_.open(); !opened) return opened;
-  if (auto opened = desk_.open(config_.admin, log_); !opened) return opened;
-  if (auto opened = monitor_.open(config_.metrics); !opened) return opened;
-  workers_.on_fork([this] {
-    signals_.reset();
-    monitor_.abandon();
-    desk_.abandon();
-  });
-  const std::uint64_t wanted = config_.max_flows * kDescriptorsPerFlow + kDescriptorsBesides;
+  return {};
+}
+
+/// What a configuration wants of the master itself, before its first worker.
+Result<void> Master::prepare(const policy::Config& config) {
+  if (auto prepared = desk_.prepare(config.admin, log_); !prepared) return prepared;
+  if (auto prepared = monitor_.prepare(config.metrics, log_); !prepared) return prepared;
+  const std::uint64_t wanted = config.max_flows * kDescriptorsPerFlow + kDescriptorsBesides;
   if (const std::uint64_t limit = raise_descriptor_limit(wanted); limit < wanted) {
     log_.info("descriptor_limit",
               {{"limit", limit},
@@ -90,125 +90,131 @@ Result<void> Master::open() {
   return {};
 }
 
-int Master::serve() {
-  while (state_ != State::kEnding || workers_.anyone_alive()) {
-    if (state_ != State::kEnding) {
-      workers_.start_due();
-      monitor_.start_due(base::now());
-    }
+void Master::adopt(Generation& generation) {
+  log_ = generation.log;
+  desk_.adopt();
+  monitor_.adopt(generation);
+}
+
+void Master::give_up() {
+  signals_.reset();
+  monitor_.abandon();
+  desk_.abandon();
+}
+
+int Master::serve(Loaded loaded) {
+  generations_.change([first = std::make_shared<Loaded>(std::move(loaded))] { return std::move(*first); },
+                      [this](const Generations::Mistakes& mistakes) {
+                        for (const policy::Mistake& mistake : mistakes)
+                          log_.error("not_started", {{"error", mistake.what}});
+                        if (mistakes.empty() || ending_) return;
+                        exit_status_ = 1;
+                        end(SIGQUIT, kGrace);
+                      });
+  for (;;) {
+    generations_.step();
+    if (ending_ && !generations_.anyone_alive()) break;
+    if (!ending_ && generations_.current() != nullptr) monitor_.start_due(base::now());
     wait_for_something();
   }
   monitor_.end();
-  workers_.counters().write(log_);
-  log_.info("stopped", {{"status", exit_status_}});
+  if (generations_.failed()) exit_status_ = 1;
+  if (Generation* const last = generations_.current()) {
+    generations_.fold();
+    last->workers->counters().write(log_);
+  }
+  if (generations_.current() != nullptr || exit_status_ == 0)
+    log_.info("stopped", {{"status", exit_status_}});
   return exit_status_;
 }
 
 void Master::wait_for_something() {
   std::vector<pollfd> watched = {{.fd = signals_.get(), .events = POLLIN, .revents = 0},
-                                 {.fd = workers_.ready(), .events = POLLIN, .revents = 0}};
+                                 {.fd = generations_.ready(), .events = POLLIN, .revents = 0}};
   desk_.watch(watched);
   ::poll(watched.data(), watched.size(), static_cast<int>(until_next().count()));
   signalfd_siginfo signal{};
   while (::read(signals_.get(), &signal, sizeof signal) == static_cast<ssize_t>(sizeof signal)) {
     obey(static_cast<int>(signal.ssi_signo));
   }
-  if (state_ == State::kStarting) note_ready_workers();
-  if (state_ == State::kServing) workers_.look();
   desk_.serve();
   if (base::now() >= kill_at_) {
-    workers_.signal_all(SIGKILL);
+    generations_.kill();
     kill_at_ = Instant::max();
   }
 }
 
 void Master::obey(int signal) {
+  Generation* const current = generations_.current();
   switch (signal) {
     case SIGCHLD:
       return bury();
     case SIGUSR1:
-      return workers_.counters().write(log_);
+      if (current == nullptr) return;
+      generations_.fold();
+      return current->workers->counters().write(log_);
     case SIGUSR2:
-      return workers_.reopen_access_log();
+      return generations_.reopen_access_log();
     case SIGHUP:
-      return log_.warning("reload_ignored", {{"why", "reloading is not there yet; restart the service"}});
-    case SIGTERM:
-      if (state_ == State::kEnding) return;
-      log_.info("draining", {{"limit_ms", config_.drain_timeout.count()}});
-      return end(SIGTERM, config_.drain_timeout + kGrace);
+      return reload();
+    case SIGTERM: {
+      if (ending_) return;
+      const Milliseconds limit = current != nullptr ? current->config.drain_timeout : Milliseconds(0);
+      log_.info("draining", {{"limit_ms", limit.count()}});
+      return end(SIGTERM, limit + kGrace);
+    }
     default:  // SIGINT, SIGQUIT
       log_.info("stopping");
       return end(SIGQUIT, kGrace);
   }
 }
 
+/// What stands in the file now; where it is, is kept.
+void Master::reload() {
+  if (ending_ || generations_.current() == nullptr) return;
+  log_.info("reloading");
+  const std::filesystem::path file = generations_.current()->config.file;
+  generations_.change([file] { return load(file); },
+                      [this, file](const Generations::Mistakes& mistakes) {
+                        for (const policy::Mistake& mistake : mistakes)
+                          log_.error("not_reloaded", {{"error", policy::to_string(file, mistake)}});
+                        if (mistakes.empty()) log_.info("reloaded");
+                      });
+}
+
 void Master::end(int signal_for_workers, Milliseconds limit) {
-  state_ = State::kEnding;
+  ending_ = true;
   kill_at_ = base::now() + limit;
-  workers_.end(signal_for_workers);
+  generations_.end(signal_for_workers);
 }
 
 void Master::bury() {
   int status = 0;
   for (pid_t process = ::waitpid(-1, &status, WNOHANG); process > 0;
        process = ::waitpid(-1, &status, WNOHANG)) {
-    if (monitor_.bury(process, status, base::now())) continue;
-    if (workers_.bury(process, status, state_) != Workers::Death::kUntimely) continue;
-    // One that never served would fail the same way again.
-    if (state_ != State::kServing) exit_status_ = 1;
-    if (state_ == State::kStarting) end(SIGQUIT, kGrace);
+    if (!monitor_.bury(process, status, base::now())) generations_.bury(process, status);
   }
-}
-
-void Master::note_ready_workers() {
-  if (!workers_.all_are_ready()) return;
-  state_ = State::kServing;
-  for (const Prepared::Listener& listener : prepared_.listeners) {
-    log_.info("listening", {{"listener", listener.service.name},
-                            {"protocol", policy::to_string(listener.service.protocol)},
-                            {"address", listener.address.text()}});
-  }
-  log_.info("serving", {{"workers", workers_.count()}, {"listeners", prepared_.listeners.size()}});
 }
 
 /// How long to sleep at most. A minute when nothing is due.
 Milliseconds Master::until_next() const {
-  Instant next = std::min({kill_at_, desk_.next_deadline(), base::now() + std::chrono::minutes(1)});
-  if (state_ != State::kEnding) next = std::min({next, workers_.next_start(), monitor_.next_start()});
-  if (state_ == State::kServing) next = std::min(next, workers_.next_look());
+  Instant next = std::min(
+      {kill_at_, desk_.next_deadline(), base::now() + std::chrono::minutes(1), generations_.next_deadline()});
+  if (!ending_ && generations_.current() != nullptr) next = std::min(next, monitor_.next_start());
   const auto wait = std::chrono::ceil<Milliseconds>(next - base::now());
   return std::max(wait, Milliseconds(0));
 }
 
 }  // namespace
 
-int run(const policy::Config& config, Prepared prepared, base::Log log) {
-  const std::size_t workers =
-      config.workers != 0 ? config.workers : std::max(1U, std::thread::hardware_concurrency());
-  observe::Shape shape = prepared.numbers;
-  shape.workers = workers;
-  Numbers numbers(shape);
-  auto counters = observe::CounterTable::create(shape, numbers.backing());
-  auto identity = identity_of(config.user);
-  for (const auto* error : {counters ? nullptr : &counters.error(), identity ? nullptr : &identity.error()}) {
-    if (error == nullptr) continue;
-    log.error("not_started", {{"error", error->text()}});
-    return 1;
-  }
-  auto doors = Doors::open(prepared, workers, config.steering, numbers, log);
-  if (!doors) {
-    log.error("not_started", {{"error", doors.error().text()}});
-    return 1;
-  }
-  numbers.pin(config.bpf_directory, log);
-  Master master(
-      config, prepared, log,
-      Workers(config, prepared, log, std::move(*counters), std::move(*doors), std::move(numbers), *identity));
+int run(Loaded loaded, int log_fd) {
+  base::Log log(log_fd, loaded.config.log.level, loaded.config.log.format);
+  Master master(log, log_fd);
   if (auto opened = master.open(); !opened) {
     log.error("not_started", {{"error", opened.error().text()}});
     return 1;
   }
-  return master.serve();
+  return master.serve(std::move(loaded));
 }
 
 }  // namespace tlsplice::master

@@ -1,16 +1,18 @@
 // The monitor process as the master sees it: started beside the workers, buried and started again with their
-// back-off, ended last. No client notices when it dies.
+// back-off, replaced with each generation, ended last. No client notices when it dies.
 #pragma once
 
 #include <sys/types.h>
 
+#include <optional>
+
 #include "backoff.hpp"
+#include "generations.hpp"
 #include "tlsplice/base/clock.hpp"
 #include "tlsplice/base/fd.hpp"
 #include "tlsplice/base/log.hpp"
 #include "tlsplice/master/prepare.hpp"
 #include "tlsplice/policy/config.hpp"
-#include "workers.hpp"
 
 namespace tlsplice::master {
 
@@ -18,14 +20,19 @@ class MonitorProcess {
  public:
   static constexpr base::Milliseconds kGrace{2'000};  // from SIGTERM to SIGKILL
 
-  MonitorProcess(Workers& workers, Prepared& prepared, base::Log log)
-      : workers_(workers), prepared_(prepared), log_(log) {}
+  /// What it is to show; on_fork() is called in each child first.
+  explicit MonitorProcess(Generations& generations) : generations_(generations) {}
 
-  /// Binds the address. Without one, and where the default one is not to be had, there will be no process;
-  /// the log then says why.
-  base::Result<void> open(const policy::MetricsSettings& settings);
+  /// Binds the address where that configuration wants it, unless it is bound; adopt() makes it ours. Without
+  /// one, and where the default one is not to be had, there will be no process; the log then says why.
+  base::Result<void> prepare(const policy::MetricsSettings& settings, base::Log& log);
+  /// That generation serves now: the process that shows another one is replaced.
+  void adopt(Generation& generation);
   /// In a child: the socket is its parent's.
-  void abandon() { listening_.reset(); }
+  void abandon() {
+    listening_.reset();
+    next_listening_.reset();
+  }
 
   /// If there is to be one, it does not run, and its time has come.
   void start_due(base::Instant now);
@@ -39,13 +46,17 @@ class MonitorProcess {
 
  private:
   [[noreturn]] void become_monitor(pid_t master);
+  base::Log& log() const { return generation_->log; }
 
-  Workers& workers_;
-  Prepared& prepared_;
-  base::Log log_;
+  Generations& generations_;
+  Generation* generation_ = nullptr;  // whose numbers it shows
   base::WallTime service_started_ = std::chrono::system_clock::now();
+  std::optional<policy::HostPort> address_;  // of listening_
   base::Fd listening_;
+  std::optional<policy::HostPort> next_address_;
+  base::Fd next_listening_;
   pid_t process_ = -1;
+  bool replaced_ = false;  // it was told to end, so that another one shows what serves now
   base::Instant started_;
   base::Instant due_;
   Backoff backoff_;

@@ -22,7 +22,15 @@ observe::Backing Numbers::backing() const {
           .histograms = maps_->histograms()};
 }
 
-void Numbers::pin(const std::string& directory, base::Log& log) {
+void Numbers::pin(const std::string& directory, Numbers* before, base::Log& log) {
+  if (before != nullptr && before->pins_ && maps_ && before->pins_->directory() == directory) {
+    pins_ = std::move(before->pins_);
+    before->pins_.reset();
+    if (auto replaced = pins_->replace(*maps_); !replaced)
+      log.warning("numbers_not_pinned", {{"why", replaced.error().text()}});
+    return;
+  }
+  if (before != nullptr) before->pins_.reset();
   if (!maps_) return;  // the line "steering" has said why
   auto pins = steering::Pins::create(directory, *maps_);
   if (!pins) return log.warning("numbers_not_pinned", {{"why", pins.error().text()}});

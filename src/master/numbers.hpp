@@ -20,9 +20,10 @@ class Numbers {
   const base::Error& why_not() const { return why_not_; }
   /// For observe::CounterTable.
   observe::Backing backing() const;
-  /// Makes the files; says where they are, or why there are none.
-  void pin(const std::string& directory, base::Log& log);
-  /// In a worker: gives all of it up. The mapped rows stay, the files are the master's.
+  /// Makes the files, or takes over those of the numbers `before`, which then has none; says where they are,
+  /// or why there are none.
+  void pin(const std::string& directory, Numbers* before, base::Log& log);
+  /// In a child: gives all of it up. The mapped rows stay, the files are the master's.
   void abandon();
 
  private:

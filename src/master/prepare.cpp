@@ -104,6 +104,14 @@ std::expected<Prepared, std::vector<Mistake>> prepare(const policy::Config& conf
   return prepared;
 }
 
+std::expected<Loaded, std::vector<Mistake>> load(const std::filesystem::path& file) {
+  auto config = policy::read_config(file);
+  if (!config) return std::unexpected(std::move(config.error()));
+  auto prepared = prepare(*config);
+  if (!prepared) return std::unexpected(std::move(prepared.error()));
+  return Loaded{std::move(*config), std::move(*prepared)};
+}
+
 void Prepared::forget_keys() {
   for (Listener& listener : listeners) {
     listener.service.context = nullptr;

@@ -3,7 +3,6 @@
 #include <fcntl.h>
 #include <fmt/format.h>
 #include <sys/eventfd.h>
-#include <sys/random.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -12,6 +11,7 @@
 #include <climits>
 #include <csignal>
 #include <cstdlib>
+#include <thread>
 
 #include "tlsplice/admin/channel.hpp"
 #include "tlsplice/base/memory.hpp"
@@ -30,7 +30,7 @@ using base::Milliseconds;
 using base::Result;
 
 Workers::Workers(const policy::Config& config, const Prepared& prepared, base::Log log,
-                 observe::CounterTable counters, Doors doors, Numbers numbers,
+                 std::uint64_t flow_hash_seed, observe::CounterTable counters, Doors doors, Numbers numbers,
                  std::optional<Identity> identity)
     : config_(config),
       prepared_(prepared),
@@ -40,11 +40,28 @@ Workers::Workers(const policy::Config& config, const Prepared& prepared, base::L
       numbers_(std::move(numbers)),
       identity_(identity),
       cpus_(steering::plan_cpus(counters_.workers())),
-      slots_(counters_.workers()) {
-  if (::getrandom(&flow_hash_seed_, sizeof flow_hash_seed_, 0) < 0) flow_hash_seed_ = 0;
+      flow_hash_seed_(flow_hash_seed),
+      slots_(counters_.workers()) {}
+
+Result<Workers> Workers::open(const policy::Config& config, const Prepared& prepared, base::Log log,
+                              std::uint64_t flow_hash_seed, const Workers* before) {
+  observe::Shape shape = prepared.numbers;
+  shape.workers = config.workers != 0 ? config.workers : std::max(1U, std::thread::hardware_concurrency());
+  auto identity = identity_of(config.user);
+  if (!identity) return base::fail(std::move(identity.error()));
+  Numbers numbers(shape);
+  auto counters = observe::CounterTable::create(shape, numbers.backing());
+  if (!counters) return base::fail(std::move(counters.error()));
+  auto doors = Doors::open(prepared, shape.workers, config.steering, numbers,
+                           before != nullptr ? &before->doors_ : nullptr);
+  if (!doors) return base::fail(std::move(doors.error()));
+  Workers workers(config, prepared, log, flow_hash_seed, std::move(*counters), std::move(*doors),
+                  std::move(numbers), *identity);
+  if (auto opened = workers.open_descriptors(); !opened) return base::fail(std::move(opened.error()));
+  return workers;
 }
 
-Result<void> Workers::open() {
+Result<void> Workers::open_descriptors() {
   ready_ = base::Fd(::eventfd(0, EFD_NONBLOCK | EFD_CLOEXEC));
   if (!ready_) return base::fail(Error::system("open an eventfd", errno));
   if (config_.access_log.file.empty()) return {};
@@ -54,8 +71,33 @@ Result<void> Workers::open() {
   return {};
 }
 
+void Workers::enter(Workers* before) {
+  numbers_.pin(config_.bpf_directory, before != nullptr ? &before->numbers_ : nullptr, log_);
+  doors_.enter(config_.steering, before != nullptr ? &before->doors_ : nullptr, log_);
+  state_ = State::kServing;
+  for (std::size_t i = 0; i < slots_.size(); ++i) serve(i);
+}
+
+void Workers::serve(std::size_t index) {
+  if (slots_[index].process < 0) return;  // its successor is told when it starts
+  if (auto told = admin::send(slots_[index].channel.get(), {admin::Order::kServe}); !told)
+    log_.error("worker_failed", {{"worker", index}, {"error", told.error().text()}});
+}
+
+void Workers::retire() {
+  state_ = State::kRetired;
+  numbers_.abandon();
+  doors_.clear();  // a socket that nobody else has ends when its worker has emptied the queue
+  signal_all(SIGHUP);
+}
+
+void Workers::end(int signal) {
+  state_ = State::kEnding;
+  doors_.clear();
+  signal_all(signal);
+}
+
 void Workers::abandon() {
-  give_up_();
   for (Slot& slot : slots_) slot.channel.reset();
   doors_.abandon();
   numbers_.abandon();
@@ -64,6 +106,7 @@ void Workers::abandon() {
 }
 
 void Workers::start_due() {
+  if (state_ == State::kRetired || state_ == State::kEnding) return;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     Slot& slot = slots_[i];
     if (slot.process > 0 || base::now() < slot.due) continue;
@@ -72,7 +115,7 @@ void Workers::start_due() {
 }
 
 bool Workers::start(std::size_t index) {
-  if (doors_.is_shut(index)) {
+  if (state_ == State::kServing && doors_.is_shut(index)) {
     if (auto reopened = doors_.reopen(index); !reopened) {
       log_.error("listen_failed", {{"worker", index}, {"error", reopened.error().text()}});
       return false;
@@ -97,6 +140,7 @@ bool Workers::start(std::size_t index) {
   slot.watch = {};
   slot.stuck = false;
   log_.info("worker_started", {{"worker", index}, {"worker_pid", process}});
+  if (state_ == State::kServing) serve(index);
   return true;
 }
 
@@ -170,7 +214,7 @@ void Workers::reopen_access_log() {
   log_.info("access_log_reopened", {{"file", file}});
 }
 
-Workers::Death Workers::bury(pid_t process, int status, State state) {
+Workers::Death Workers::bury(pid_t process, int status) {
   const auto found = std::ranges::find(slots_, process, &Slot::process);
   if (found == slots_.end()) return Death::kNotOurs;
   const auto index = static_cast<std::size_t>(found - slots_.begin());
@@ -180,11 +224,11 @@ Workers::Death Workers::bury(pid_t process, int status, State state) {
   counters_.bury(index);  // nobody else writes its rows now
   doors_.load(index).end();
   const bool clean = WIFEXITED(status) && WEXITSTATUS(status) == 0;
-  if (clean && state == State::kEnding) return Death::kInOrder;
+  if (clean && (state_ == State::kEnding || state_ == State::kRetired)) return Death::kInOrder;
   const auto lived = std::chrono::duration_cast<Milliseconds>(base::now() - slot.started);
   const Milliseconds pause = slot.backoff.after_death(lived);
   slot.due = base::now() + pause;
-  if (pause > Milliseconds(0) && state == State::kServing) give_queue_away(index);
+  if (pause > Milliseconds(0) && state_ == State::kServing) give_queue_away(index);
   counters_.worker(index).add(&tlsplice_counters::WorkerDeathCount);
   doors_.load(index).restarted();
   log_.error("worker_died", {{"worker", index},
@@ -204,7 +248,7 @@ bool Workers::all_are_ready() {
 
 void Workers::look() {
   const base::Instant now = base::now();
-  if (now < next_look_) return;
+  if (state_ != State::kServing || now < next_look_) return;
   next_look_ = now + Watch::kBetweenLooks;
   follow_cpus();
   for (std::size_t i = 0; i < slots_.size(); ++i) {
@@ -271,13 +315,6 @@ void Workers::give_queue_away(std::size_t index) {
   }
 }
 
-void Workers::end(int signal) {
-  // Our copies first: a listening socket ends when the worker closes the last one, after it has emptied the
-  // queue.
-  doors_.clear();
-  signal_all(signal);
-}
-
 void Workers::signal_all(int signal) const {
   for (const Slot& slot : slots_) {
     if (slot.process > 0) ::kill(slot.process, signal);
@@ -288,8 +325,9 @@ bool Workers::anyone_alive() const {
   return std::ranges::any_of(slots_, [](const Slot& slot) { return slot.process > 0; });
 }
 
-base::Instant Workers::next_start() const {
-  base::Instant next = base::Instant::max();
+base::Instant Workers::next_deadline() const {
+  if (state_ == State::kRetired || state_ == State::kEnding) return base::Instant::max();
+  base::Instant next = state_ == State::kServing ? next_look_ : base::Instant::max();
   for (const Slot& slot : slots_) {
     if (slot.process < 0) next = std::min(next, slot.due);
   }

@@ -1,6 +1,6 @@
-// The worker processes: one slot each, started, watched, replaced when they die, relieved of their queues
-// when they are stuck. Their listening sockets are the Doors'; what the service as a whole is doing, the
-// Master's.
+// The worker processes of a generation: one slot each, started, watched, replaced when they die, relieved of
+// their queues when they are stuck. Their listening sockets are the Doors'; which generation serves, and what
+// the service as a whole is doing, is the Generations' to say.
 #pragma once
 
 #include <sys/types.h>
@@ -24,8 +24,11 @@
 
 namespace tlsplice::master {
 
-/// What the service as a whole is doing.
-enum class State : std::uint8_t { kStarting, kServing, kEnding };
+/// What a generation of workers is doing.
+///
+///   starting --(all ready, enter)--> serving --(the next one entered)--> retired
+///       `--(end)--> ending <--(end)--'  <--(end)--------------------------'
+enum class State : std::uint8_t { kStarting, kServing, kRetired, kEnding };
 
 /// One place for a worker, and who holds it now.
 ///
@@ -43,37 +46,42 @@ struct Slot {
 
 class Workers {
  public:
-  Workers(const policy::Config& config, const Prepared& prepared, base::Log log,
-          observe::CounterTable counters, Doors doors, Numbers numbers, std::optional<Identity> identity);
+  /// Everything that can fail for reasons of the machine, before the first worker. Nobody who serves now
+  /// notices: what they have is shared (`before`, null: nobody). The references outlive this.
+  static base::Result<Workers> open(const policy::Config& config, const Prepared& prepared, base::Log log,
+                                    std::uint64_t flow_hash_seed, const Workers* before);
 
-  /// Everything that can fail for reasons of the machine, before the first worker.
-  base::Result<void> open();
-  /// Readable when a worker has begun to accept.
+  State state() const { return state_; }
+  /// Readable when a worker waits to serve.
   int ready() const { return ready_.get(); }
   bool all_are_ready();
+  /// From starting to serving: the numbers and the steering program become ours, and the workers accept.
+  void enter(Workers* before);
+  /// From serving to retired: the workers take nothing new and end with their last flow.
+  void retire();
+  /// To ending: our copies of the listening sockets are closed, then the signal goes to all.
+  void end(int signal);
 
   /// What only the master may hold: run in each child first.
   void on_fork(std::function<void()> give_up) { give_up_ = std::move(give_up); }
-  /// In a child that is no worker: all that is held here is closed, except the shared rows.
+  /// In a child that is not of these: all that is held here is closed, except the shared rows.
   void abandon();
+  /// Unless they retire or end.
   void start_due();
   /// Opens the access log again, for all workers: after logrotate(8) has renamed it. When that fails
   /// everybody goes on with the old one.
   void reopen_access_log();
   /// A child has ended.
   enum class Death : std::uint8_t { kNotOurs, kInOrder, kUntimely };
-  Death bury(pid_t process, int status, State state);
-  /// Who is stuck, and who no longer is; at most once in a while. Only while all is well otherwise: at the
-  /// start and at the end workers are watched by their processes' ends.
+  Death bury(pid_t process, int status);
+  /// Who is stuck, and who no longer is; at most once in a while. Only while they serve: otherwise workers
+  /// are watched by their processes' ends.
   void look();
-  /// Sends the signal to all, after the last copy of their listening sockets here is closed.
-  void end(int signal);
   void signal_all(int signal) const;
 
   bool anyone_alive() const;
-  /// When start_due() has something to do, when look() has.
-  base::Instant next_start() const;
-  base::Instant next_look() const { return next_look_; }
+  /// When start_due() or look() has something to do.
+  base::Instant next_deadline() const;
 
   std::size_t count() const { return slots_.size(); }
   const Slot& slot(std::size_t index) const { return slots_[index]; }
@@ -83,11 +91,15 @@ class Workers {
   const std::optional<Identity>& identity() const { return identity_; }
 
  private:
+  Workers(const policy::Config& config, const Prepared& prepared, base::Log log, std::uint64_t flow_hash_seed,
+          observe::CounterTable counters, Doors doors, Numbers numbers, std::optional<Identity> identity);
+  base::Result<void> open_descriptors();
   bool start(std::size_t index);
   [[noreturn]] void become_worker(std::size_t index, base::Fd channel, pid_t master);
   observe::AccessLog access_log();
   void stay_on_cpu(std::size_t index, pid_t process);
   void follow_cpus();
+  void serve(std::size_t index);
   void note_stuck(std::size_t index);
   void note_back(std::size_t index);
   void give_queue_away(std::size_t index);
@@ -95,12 +107,13 @@ class Workers {
   const policy::Config& config_;
   const Prepared& prepared_;
   base::Log log_;
+  State state_ = State::kStarting;
   observe::CounterTable counters_;
   Doors doors_;
   Numbers numbers_;
   std::optional<Identity> identity_;
   steering::CpuPlan cpus_;
-  std::uint64_t flow_hash_seed_ = 0;
+  std::uint64_t flow_hash_seed_;
   base::Fd ready_;
   base::Fd access_log_;  // empty: none
   std::uint64_t ready_count_ = 0;

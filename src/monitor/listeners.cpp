@@ -75,7 +75,7 @@ void show_time(Exposition& out, const observe::CounterTable& counters, observe::
     if (timing == observe::Timing::kHandshake) return by_name_where_tls(row);
     return {{"listener", text(row.listener)}};
   };
-  Groups(out, counters.histogram_rows(), counters.workers(), labels)
+  Groups(out, counters.histogram_rows(), counters.stride(), labels)
       .each([&](const Labels& of_listener, std::span<const H> rows) {
         steps.clear();
         for (const observe::Bucket& bucket : buckets)
@@ -88,12 +88,12 @@ void show_time(Exposition& out, const observe::CounterTable& counters, observe::
 
 void show_listeners(Exposition& out, const observe::CounterTable& counters) {
   const auto rows = counters.listener_rows();
-  const std::size_t workers = counters.workers();
-  Groups with_protocol(out, rows, workers, by_name_and_protocol);
+  const std::size_t stride = counters.stride();
+  Groups with_protocol(out, rows, stride, by_name_and_protocol);
   with_protocol.show(kFlows);
   with_protocol.show(kBytes, "direction", kDirections);
-  Groups(out, rows, workers, by_name_where_tls<L>).show(kNegotiationErrors, "reason", kReasons);
-  Groups(out, rows, workers, by_name).show(kRest);
+  Groups(out, rows, stride, by_name_where_tls<L>).show(kNegotiationErrors, "reason", kReasons);
+  Groups(out, rows, stride, by_name).show(kRest);
 }
 
 void show_times(Exposition& out, const observe::CounterTable& counters) {

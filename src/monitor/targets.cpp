@@ -31,7 +31,7 @@ Labels by_target(const T& row) {
 }  // namespace
 
 void show_targets(Exposition& out, const observe::CounterTable& counters) {
-  Groups targets(out, counters.target_rows(), counters.workers(), by_target);
+  Groups targets(out, counters.target_rows(), counters.stride(), by_target);
   targets.show(kWholes);
   targets.show(kBytes, "direction", kDirections);
 }

@@ -67,14 +67,15 @@ void Counters::add_ktls(bool client, std::string_view where) {
 // ---- CounterTable
 
 base::Result<CounterTable> CounterTable::create(const Shape& shape, const Backing& backing) {
+  if (shape.workers == 0) return base::fail(base::Error::invalid("no worker, nothing to count"));
   CounterTable table;
-  const std::size_t workers = shape.workers;
-  for (const auto& made : {make(table.counters_, workers, backing.counters),
-                           make(table.listeners_, shape.listeners.size() * workers, backing.listeners),
-                           make(table.targets_, shape.targets.size() * workers, backing.targets),
-                           make(table.negotiated_, TLSPLICE_NEGOTIATED_ROWS * workers, backing.negotiated),
-                           make(table.ktls_, TLSPLICE_KTLS_ROWS * workers, backing.ktls),
-                           make(table.histograms_, shape.listeners.size() * workers, backing.histograms)}) {
+  const std::size_t stride = shape.workers + 1;  // and the past
+  for (const auto& made : {make(table.counters_, stride, backing.counters),
+                           make(table.listeners_, shape.listeners.size() * stride, backing.listeners),
+                           make(table.targets_, shape.targets.size() * stride, backing.targets),
+                           make(table.negotiated_, TLSPLICE_NEGOTIATED_ROWS * stride, backing.negotiated),
+                           make(table.ktls_, TLSPLICE_KTLS_ROWS * stride, backing.ktls),
+                           make(table.histograms_, shape.listeners.size() * stride, backing.histograms)}) {
     if (!made) return base::fail(made.error());
   }
   table.enter_names(shape);
@@ -82,10 +83,10 @@ base::Result<CounterTable> CounterTable::create(const Shape& shape, const Backin
 }
 
 void CounterTable::enter_names(const Shape& shape) const {
-  for (std::size_t worker = 0; worker < shape.workers; ++worker) {
+  for (std::size_t worker = 0; worker < stride(); ++worker) {
     for (std::size_t i = 0; i < shape.listeners.size(); ++i) {
-      tlsplice_listener& row = listeners_[i * shape.workers + worker];
-      tlsplice_histograms& times = histograms_[i * shape.workers + worker];
+      tlsplice_listener& row = listeners_[i * stride() + worker];
+      tlsplice_histograms& times = histograms_[i * stride() + worker];
       base::enter_text(row.listener, shape.listeners[i].name);
       base::enter_text(row.protocol, shape.listeners[i].protocol);
       base::enter_text(times.listener, shape.listeners[i].name);
@@ -93,7 +94,7 @@ void CounterTable::enter_names(const Shape& shape) const {
       row.worker = times.worker = worker;
     }
     for (std::size_t i = 0; i < shape.targets.size(); ++i) {
-      tlsplice_target& row = targets_[i * shape.workers + worker];
+      tlsplice_target& row = targets_[i * stride() + worker];
       base::enter_text(row.target_group, shape.targets[i].group);
       base::enter_text(row.target, shape.targets[i].address);
       row.worker = worker;
@@ -119,8 +120,18 @@ Counters CounterTable::worker(std::size_t index) const {
   own.negotiated_ = &negotiated_[index * TLSPLICE_NEGOTIATED_ROWS];
   own.ktls_ = &ktls_[index * TLSPLICE_KTLS_ROWS];
   own.histograms_ = &histograms_[index];
-  own.stride_ = workers();
+  own.stride_ = stride();
   return own;
+}
+
+PastRows CounterTable::past() const {
+  const std::size_t index = workers();
+  return {.counters = &counters_[index],
+          .listeners = &listeners_[index],
+          .targets = &targets_[index],
+          .negotiated = &negotiated_[index * TLSPLICE_NEGOTIATED_ROWS],
+          .ktls = &ktls_[index * TLSPLICE_KTLS_ROWS],
+          .histograms = &histograms_[index]};
 }
 
 void CounterTable::bury(std::size_t worker) const {
@@ -128,32 +139,32 @@ void CounterTable::bury(std::size_t worker) const {
   for (__u64* active : {&slot.ActiveFlowCount, &slot.ActiveFlowCount_TLS, &slot.ActiveFlowCount_TCP}) {
     base::shared_set(*active, 0);
   }
-  for (std::size_t row = worker; row < listeners_.count(); row += workers()) {
+  for (std::size_t row = worker; row < listeners_.count(); row += stride()) {
     base::shared_set(listeners_[row].ActiveFlowCount, 0);
   }
-  for (std::size_t row = worker; row < targets_.count(); row += workers()) {
+  for (std::size_t row = worker; row < targets_.count(); row += stride()) {
     base::shared_set(targets_[row].ActiveFlowCount, 0);
   }
 }
 
 __u64 CounterTable::sum(Counter counter) const {
   __u64 total = 0;
-  for (std::size_t i = 0; i < workers(); ++i) total += base::shared_get(counters_[i].*counter);
+  for (std::size_t i = 0; i < stride(); ++i) total += base::shared_get(counters_[i].*counter);
   return total;
 }
 
 __u64 CounterTable::sum(std::size_t listener, ListenerCounter counter) const {
   __u64 total = 0;
-  for (std::size_t i = 0; i < workers(); ++i) {
-    total += base::shared_get(listeners_[listener * workers() + i].*counter);
+  for (std::size_t i = 0; i < stride(); ++i) {
+    total += base::shared_get(listeners_[listener * stride() + i].*counter);
   }
   return total;
 }
 
 __u64 CounterTable::sum(std::size_t target, TargetCounter counter) const {
   __u64 total = 0;
-  for (std::size_t i = 0; i < workers(); ++i) {
-    total += base::shared_get(targets_[target * workers() + i].*counter);
+  for (std::size_t i = 0; i < stride(); ++i) {
+    total += base::shared_get(targets_[target * stride() + i].*counter);
   }
   return total;
 }

@@ -39,15 +39,16 @@ void set_sizes(numbers_bpf& skeleton, const Sizes& sizes) {
   const auto resize = [](bpf_map* map, std::size_t rows) {
     bpf_map__set_max_entries(map, static_cast<__u32>(rows));
   };
-  skeleton.rodata->worker_count = static_cast<__u32>(sizes.workers);
+  const std::size_t stride = sizes.workers + 1;  // and the past: observe::CounterTable
+  skeleton.rodata->stride = static_cast<__u32>(stride);
   resize(skeleton.maps.workers, sizes.workers);
   resize(skeleton.maps.steering, sizes.listeners);
-  resize(skeleton.maps.counters, sizes.workers);
-  resize(skeleton.maps.listeners, sizes.listeners * sizes.workers);
-  resize(skeleton.maps.targets, sizes.targets * sizes.workers);
-  resize(skeleton.maps.negotiated, TLSPLICE_NEGOTIATED_ROWS * sizes.workers);
-  resize(skeleton.maps.ktls, TLSPLICE_KTLS_ROWS * sizes.workers);
-  resize(skeleton.maps.histograms, sizes.listeners * sizes.workers);
+  resize(skeleton.maps.counters, stride);
+  resize(skeleton.maps.listeners, sizes.listeners * stride);
+  resize(skeleton.maps.targets, sizes.targets * stride);
+  resize(skeleton.maps.negotiated, TLSPLICE_NEGOTIATED_ROWS * stride);
+  resize(skeleton.maps.ktls, TLSPLICE_KTLS_ROWS * stride);
+  resize(skeleton.maps.histograms, sizes.listeners * stride);
 }
 
 void leave_out_tables(numbers_bpf& skeleton) {
@@ -129,6 +130,8 @@ constexpr const char* kFiles[] = {
     "workers_table", "steering_table", "negotiated_table", "ktls_table",      "histograms_table",
     "counters_table"};
 
+constexpr const char* kMaking = "making";  // becomes one of them
+
 Result<base::Fd> open_directory(const std::string& directory) {
   if (auto there = expect_bpffs(directory); !there) return base::fail(std::move(there.error()));
   if (::mkdir(directory.c_str(), S_IRWXU) != 0 && errno != EEXIST)
@@ -149,9 +152,20 @@ Result<Pins> Pins::create(const std::string& directory, const Maps& maps) {
   if (!lock) return base::fail(std::move(lock.error()));
   Pins pins(directory, std::move(*lock));
   pins.remove_files();  // of a service that did not end in order: nobody holds the lock
-  if (auto done = pins.pin(maps); !done) return base::fail(std::move(done.error()));
-  pins.has_tables_ = pins.pin_tables(maps);
+  if (auto done = pins.replace(maps); !done) return base::fail(std::move(done.error()));
   return pins;
+}
+
+Result<void> Pins::replace(const Maps& maps) {
+  if (auto done = pin(maps); !done) return done;
+  has_tables_ = pin_tables(maps);
+  return {};
+}
+
+/// A file is made under another name, then put in the place of the one that may be there.
+bool Pins::put_in_place(const char* name) const {
+  const std::string made = path(kMaking);
+  return ::rename(made.c_str(), path(name).c_str()) == 0;
 }
 
 Pins& Pins::operator=(Pins&& other) noexcept {
@@ -173,7 +187,7 @@ Result<void> Pins::pin(const Maps& maps) {
       {"listeners", maps.listeners()}, {"targets", maps.targets()},      {"negotiated", maps.negotiated()},
       {"ktls", maps.ktls()},           {"histograms", maps.histograms()}};
   for (const auto& [name, map] : files) {
-    if (bpf_obj_pin(map, path(name).c_str()) != 0)
+    if (bpf_obj_pin(map, path(kMaking).c_str()) != 0 || !put_in_place(name))
       return base::fail(Error::system(fmt::format("pin {}", path(name)), errno));
   }
   return {};
@@ -201,15 +215,16 @@ bool Pins::pin_tables(const Maps& maps) const {
     options.link_info_len = sizeof info;
     bpf_link* link = bpf_program__attach_iter(program, &options);
     if (link == nullptr) return false;
-    const int error = bpf_link__pin(link, path(name).c_str());
+    const int error = bpf_link__pin(link, path(kMaking).c_str());
     bpf_link__destroy(link);  // ours: the pin holds its own
-    if (error != 0) return false;
+    if (error != 0 || !put_in_place(name)) return false;
   }
   return true;
 }
 
 void Pins::remove_files() const {
   for (const char* name : kFiles) ::unlink(path(name).c_str());
+  ::unlink(path(kMaking).c_str());
 }
 
 }  // namespace tlsplice::steering

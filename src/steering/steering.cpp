@@ -85,4 +85,10 @@ Result<void> Steering::offer(std::size_t listener, std::size_t worker, int socke
   return {};
 }
 
+void Steering::withdraw(std::size_t listener, std::size_t worker) {
+  const int map = bpf_map__fd(loaded_.at(listener)->skeleton->maps.sockets);
+  const auto key = static_cast<__u32>(worker);
+  (void)bpf_map_delete_elem(map, &key);  // ENOENT: it is not there
+}
+
 }  // namespace tlsplice::steering

@@ -37,8 +37,10 @@ class Worker {
 
  private:
   Task<void> serve();
+  Task<void> limit_drain();
   Task<void> obey_signals();
   Task<void> obey_master();
+  void obey(admin::Command& command);
   Task<void> accept_from(Door& door);
   Task<void> beat();
   Task<void> sweep();
@@ -63,6 +65,7 @@ class Worker {
   session::LiveFlows live_;
   session::Surroundings here_;
   Admission admission_;
+  bool serving_ = false;          // it was told to
   bool kernel_is_short_ = false;  // of memory or descriptors, beyond what refusing could mend
   std::uint64_t dropped_lines_ = 0;
   std::uint64_t dropped_access_lines_ = 0;
@@ -93,8 +96,8 @@ base::Result<void> Worker::run() {
   setup_.load.begin(ring_.now());
   uring::spawn(all_, obey_signals());
   uring::spawn(all_, obey_master());
-  uring::spawn(all_, serve());
   uring::spawn(all_, beat());
+  ::eventfd_write(setup_.ready, 1);
   while (all_.inside() + listings_.inside() > 0) {
     if (auto round = ring_.run_once(); !round) return round;
     setup_.load.beat(ring_.now(), flows_.inside());
@@ -116,23 +119,26 @@ void Worker::count_dropped_lines() {
 /// The worker's life: accept until told otherwise, then let the flows end.
 Task<void> Worker::serve() {
   for (Door& door : setup_.doors) uring::spawn(accepting_, accept_from(door));
-  ::eventfd_write(setup_.ready, 1);
   co_await accepting_.empty();
-  {
-    const uring::Deadline drain(ring_, stop_flows_, setup_.drain_timeout);
-    co_await flows_.empty();
-  }
+  co_await flows_.empty();
   stop_control_.request();
 }
 
+Task<void> Worker::limit_drain() {
+  co_await uring::Sleep(ring_, stop_control_, setup_.drain_timeout);
+  stop_flows_.request();
+}
+
 Task<void> Worker::obey_signals() {
-  for (;;) {
+  for (bool draining = false;;) {
     if (co_await uring::readable(ring_, stop_control_, signals_.get()) < 0) co_return;
     signalfd_siginfo signal{};
     if (::read(signals_.get(), &signal, sizeof signal) != static_cast<ssize_t>(sizeof signal)) continue;
     setup_.load.drain();
     stop_accepting_.request();
     if (signal.ssi_signo == SIGQUIT) stop_flows_.request();
+    if (signal.ssi_signo == SIGTERM && !std::exchange(draining, true)) uring::spawn(all_, limit_drain());
+    if (!serving_) stop_control_.request();
   }
 }
 
@@ -141,14 +147,21 @@ Task<void> Worker::obey_master() {
     if (co_await uring::readable(ring_, stop_control_, setup_.channel.get()) < 0) co_return;
     auto command = admin::receive(setup_.channel.get());
     if (!command) co_return;
-    if (!*command) continue;
-    if ((*command)->order == admin::Order::kAccessLog) {
-      setup_.access_log.replace(std::move((*command)->descriptor));
-      continue;
-    }
-    if (listings_.inside() >= kListingsMax) continue;
-    uring::spawn(listings_,
-                 list_flows(ring_, stop_control_, live_, std::move((*command)->descriptor), setup_.index));
+    if (*command) obey(**command);
+  }
+}
+
+void Worker::obey(admin::Command& command) {
+  switch (command.order) {
+    case admin::Order::kServe:
+      if (!std::exchange(serving_, true)) uring::spawn(all_, serve());
+      return;
+    case admin::Order::kAccessLog:
+      return setup_.access_log.replace(std::move(command.descriptor));
+    case admin::Order::kListFlows:
+      if (listings_.inside() >= kListingsMax) return;
+      uring::spawn(listings_,
+                   list_flows(ring_, stop_control_, live_, std::move(command.descriptor), setup_.index));
   }
 }
 
@@ -182,6 +195,7 @@ Task<void> Worker::beat() {
 
 /// Empties the queue of every listening socket, woken or not.
 Task<void> Worker::sweep() {
+  if (!serving_) co_return;
   const __u64 picked = setup_.load.picked();
   for (Door& door : setup_.doors) {
     while (!stop_accepting_.requested() && accept_some(door)) co_await uring::Yield(ring_);
@@ -263,8 +277,7 @@ Task<void> Worker::run_flow(net::Accepted accepted, const session::Service& serv
 base::Result<base::Fd> signal_fd() {
   sigset_t signals;
   sigemptyset(&signals);
-  sigaddset(&signals, SIGTERM);
-  sigaddset(&signals, SIGQUIT);
+  for (const int signal : {SIGHUP, SIGTERM, SIGQUIT}) sigaddset(&signals, signal);
   base::Fd fd(::signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC));
   if (!fd) return base::fail(base::Error::system("signalfd", errno));
   return fd;

@@ -22,6 +22,8 @@ import threading
 import time
 import unittest
 
+from processes import inode_of_peer, limit_worker, process_exists, process_status  # noqa: F401
+
 REPOSITORY = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("TLSPLICE") or str(REPOSITORY / "build/release/tlsplice")
 SANITIZED = os.environ.get("TLSPLICE_SANITIZED") == "1"
@@ -174,9 +176,8 @@ class Proxy:
 
     def __init__(self, config, environment=None, prefix=(), user=None):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tlsplice-e2e-"))
-        config = {"admin": {"socket": self.folder / "admin.sock"}, **config}
         self.config_file = self.folder / "tlsplice.toml"
-        self.config_file.write_text(toml(config))
+        self.write_config(config)
         self.log_file = self.folder / "log"
         if user is not None:
             for path in self.folder, self.config_file:
@@ -227,6 +228,23 @@ class Proxy:
         for file in self.folder.iterdir():
             file.unlink()
         self.folder.rmdir()
+
+    # Its configuration
+
+    def write_config(self, config):
+        self.config_file.write_text(toml({"admin": {"socket": self.folder / "admin.sock"}, **config}))
+
+    def reload(self, config=None):
+        """To this configuration, or to the file as it is: "reloaded" or "not_reloaded", as it was said."""
+        if config is not None:
+            self.write_config(config)
+        answers = "reloaded", "not_reloaded"
+        before = {event: len(self.events(event)) for event in answers}
+        self.tell(signal.SIGHUP)
+
+        def said():
+            return next((event for event in answers if len(self.events(event)) > before[event]), None)
+        return wait_until("an answer to SIGHUP", said)
 
     # Its processes
 
@@ -282,7 +300,7 @@ class Proxy:
 
     def worker_of(self, client):
         """The pid of the worker that serves this client socket: the one that holds its other end."""
-        inode = _inode_of_peer(client)
+        inode = inode_of_peer(client)
         for pid in self.workers().values():
             for name in os.listdir(f"/proc/{pid}/fd"):
                 with contextlib.suppress(FileNotFoundError):
@@ -351,44 +369,6 @@ class Proxy:
         before = self.counters()
         yield
         self.wait_counters(**{name: before[name] + count for name, count in growth.items()})
-
-
-def process_exists(pid):
-    """Whether it still runs: a dead child that its parent has not awaited yet does not."""
-    try:
-        return " Z" not in pathlib.Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2][:2]
-    except (FileNotFoundError, ProcessLookupError):
-        return False
-
-
-def process_status(pid):
-    """/proc/PID/status as a dict."""
-    lines = pathlib.Path(f"/proc/{pid}/status").read_text().splitlines()
-    return {key: value.strip() for key, _, value in (line.partition(":") for line in lines)}
-
-
-def limit_worker(pid, resource, soft):
-    """Sets the soft limit of a running process, "nofile" or "as"; None takes it back up to the hard limit.
-    Done as the user that the process runs as: in a container root may lack the capability."""
-    status = process_status(pid)
-    column = {"nofile": "Max open files", "as": "Max address space"}[resource]
-    limits = pathlib.Path(f"/proc/{pid}/limits").read_text()
-    hard = re.search(rf"{column} +\S+ +(\S+)", limits)[1]
-    subprocess.run(["prlimit", "--pid", str(pid), f"--{resource}={hard if soft is None else soft}:{hard}"],
-                   user=int(status["Uid"].split()[0]), group=int(status["Gid"].split()[0]), extra_groups=[],
-                   check=True, timeout=PATIENCE)
-
-
-def _inode_of_peer(client):
-    """The socket inode of the other end of a loopback IPv4 connection, from the kernel's table."""
-    def hexadecimal(address):
-        return f"{int.from_bytes(socket.inet_aton(address[0]), sys.byteorder):08X}:{address[1]:04X}"
-    local, remote = hexadecimal(client.getpeername()), hexadecimal(client.getsockname())
-    for line in pathlib.Path("/proc/net/tcp").read_text().splitlines()[1:]:
-        columns = line.split()
-        if columns[1] == local and columns[2] == remote:
-            return columns[9]
-    raise AssertionError(f"no connection {remote} -> {local}")
 
 
 def main():

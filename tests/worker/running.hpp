@@ -11,6 +11,7 @@
 
 #include "../base/child.hpp"
 #include "../tls/loopback.hpp"
+#include "tlsplice/admin/channel.hpp"
 #include "tlsplice/worker/worker.hpp"
 
 namespace tlsplice::tests {
@@ -35,7 +36,8 @@ class RunningWorker {
     log_.write_end.reset();
     listener->reset();
     eventfd_t accepting = 0;
-    TLSPLICE_EXPECT(::eventfd_read(ready_.get(), &accepting) == 0, "a worker begins to accept");
+    TLSPLICE_EXPECT(::eventfd_read(ready_.get(), &accepting) == 0, "a worker is ready");
+    TLSPLICE_EXPECT(admin::send(channel_.master.get(), {admin::Order::kServe}).has_value(), "it is told so");
   }
   ~RunningWorker() {
     if (process_ <= 0) return;
@@ -73,8 +75,7 @@ class RunningWorker {
   int run(base::Fd listener, Terms terms) {
     sigset_t signals;
     sigemptyset(&signals);
-    sigaddset(&signals, SIGTERM);
-    sigaddset(&signals, SIGQUIT);
+    for (const int signal : {SIGHUP, SIGTERM, SIGQUIT}) sigaddset(&signals, signal);
     ::sigprocmask(SIG_BLOCK, &signals, nullptr);
     ::signal(SIGPIPE, SIG_IGN);
     target_address_ = net::local_address(target_.get());
@@ -100,7 +101,8 @@ class RunningWorker {
          .flow_hash_seed = 1,
          .max_flows = terms.max_flows,
          .drain_timeout = terms.drain_timeout,
-         .ready = ready_.get()});
+         .ready = ready_.get(),
+         .channel = std::move(channel_.worker)});
   }
   session::Service make_service() const {
     session::Service service;
@@ -118,6 +120,7 @@ class RunningWorker {
   net::Address target_address_;
   net::Address address_;
   base::Fd ready_;
+  admin::Channel channel_ = std::move(*admin::make_channel());
   Pipe log_;
   steering::Loads loads_ = std::move(*steering::Loads::create(1));
   steering::Outcomes outcomes_ = std::move(*steering::Outcomes::create(1));

@@ -1,4 +1,4 @@
-// What the master tells a worker besides signals: orders, each with a descriptor, as packets on a
+// What the master tells a worker besides signals: orders, some with a descriptor or a number, as packets on a
 // socketpair(2). Neither end ever waits for the other.
 #pragma once
 
@@ -13,11 +13,12 @@ namespace tlsplice::admin {
 enum class Order : std::uint8_t {
   kListFlows = 1,  // the descriptor: a stream socket for rows of tlsplice_flow (wire/flows.h)
   kAccessLog = 2,  // the descriptor: where the access log goes on
+  kServe = 3,      // accept connections from now on
 };
 
 struct Command {
   Order order = Order::kListFlows;
-  base::Fd descriptor;
+  base::Fd descriptor{};
 };
 
 struct Channel {

@@ -2,6 +2,7 @@
 // resolved. `tlsplice check` stops here; `tlsplice run` hands the result to master::run.
 #pragma once
 
+#include <filesystem>
 #include <memory>
 #include <vector>
 
@@ -28,5 +29,12 @@ struct Prepared {
 
 /// Opens and checks everything that the configuration names; on failure every mistake.
 std::expected<Prepared, std::vector<policy::Mistake>> prepare(const policy::Config& config);
+
+/// A configuration that was read, checked and prepared.
+struct Loaded {
+  policy::Config config;
+  Prepared prepared;
+};
+std::expected<Loaded, std::vector<policy::Mistake>> load(const std::filesystem::path& file);
 
 }  // namespace tlsplice::master

@@ -97,7 +97,8 @@ struct Shape {
   std::vector<Target> targets{{"-", "-"}};
 };
 
-/// Descriptors of BPF arrays with as many rows as the Shape asks for; -1: anonymous memory.
+/// Descriptors of BPF arrays with as many rows as the Shape asks for, those for the past included; -1:
+/// anonymous memory.
 struct Backing {
   int counters = -1;
   int listeners = -1;
@@ -107,13 +108,26 @@ struct Backing {
   int histograms = -1;
 };
 
+/// The first row for the past of each kind: `stride()` apart for listeners and targets, side by side for the
+/// others.
+struct PastRows {
+  tlsplice_counters* counters;
+  tlsplice_listener* listeners;
+  tlsplice_target* targets;
+  tlsplice_negotiated* negotiated;
+  tlsplice_ktls* ktls;
+  tlsplice_histograms* histograms;
+};
+
 /// Owns the mappings. Inherited by fork, gone with the last process.
 class CounterTable {
  public:
   static base::Result<CounterTable> create(std::size_t workers) { return create(Shape{.workers = workers}); }
   static base::Result<CounterTable> create(const Shape& shape, const Backing& backing = {});
 
-  std::size_t workers() const { return counters_.count(); }
+  std::size_t workers() const { return stride() > 0 ? stride() - 1 : 0; }
+  /// Rows of each listener or target: one a worker, and the last one for what was before them (past.hpp).
+  std::size_t stride() const { return counters_.count(); }
   Counters worker(std::size_t index) const;
   /// Nothing of this worker is active any more. For the master, between two workers.
   void bury(std::size_t worker) const;
@@ -121,8 +135,11 @@ class CounterTable {
   __u64 sum(std::size_t listener, ListenerCounter counter) const;
   __u64 sum(std::size_t target, TargetCounter counter) const;
 
+  /// For observe::Past.
+  PastRows past() const;
+
   // The rows as they lie in memory, for who shows them: read with base::shared_get. Those of a listener or
-  // target stand side by side, one a worker.
+  // target stand side by side, `stride()` of them.
   std::span<const tlsplice_counters> counter_rows() const { return all(counters_); }
   std::span<const tlsplice_listener> listener_rows() const { return all(listeners_); }
   std::span<const tlsplice_target> target_rows() const { return all(targets_); }

@@ -66,6 +66,9 @@ class Pins {
   ~Pins();
 
   bool has_tables() const { return has_tables_; }
+  /// The same files show other maps from now on; at no moment is there none. On failure they may be of both.
+  base::Result<void> replace(const Maps& maps);
+  const std::string& directory() const { return directory_; }
   /// In a child: the files are its parent's.
   void abandon() { lock_.reset(); }
 
@@ -73,6 +76,7 @@ class Pins {
   Pins(std::string directory, base::Fd lock) : directory_(std::move(directory)), lock_(std::move(lock)) {}
   base::Result<void> pin(const Maps& maps);
   bool pin_tables(const Maps& maps) const;
+  bool put_in_place(const char* name) const;
   std::string path(const char* name) const { return directory_ + '/' + name; }
   void remove_files() const;
 

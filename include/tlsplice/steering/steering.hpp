@@ -48,11 +48,15 @@ class Steering {
   Steering& operator=(const Steering&) = delete;
   ~Steering();
 
-  /// To the group that this listening socket is in. Once for each listener.
+  /// To the group that this listening socket is in, in place of a program that is there. Once for each
+  /// listener.
   base::Result<void> attach(std::size_t listener, int socket);
   /// Connections may go to that socket from now on. It must listen in the group; it leaves by itself when it
   /// no longer listens.
   base::Result<void> offer(std::size_t listener, std::size_t worker, int socket);
+  /// No longer: a socket can be offered by one Steering at a time (EBUSY, reuseport_array_update_check in
+  /// kernel/bpf/reuseport_array.c). Does nothing where none was offered.
+  void withdraw(std::size_t listener, std::size_t worker);
   /// From now on under TLSPLICE_STEER_CPU. It must know no more CPUs than the machine had when this was
   /// loaded.
   base::Result<void> follow(const CpuPlan& cpus);

@@ -1,6 +1,7 @@
 /*
  * The numbers of the service, as rows of mapped BPF arrays that bpftool prints with these very names. One
- * worker alone writes a row, so a sum over the rows of the same listener, target or direction is the
+ * worker alone writes a row, and behind the workers' rows there is one for the workers before them (the
+ * master's: before a reload), so a sum over the rows of the same listener, target or direction is the
  * service's number; the tables that bpf/numbers.bpf.c prints are those sums. Metric names are the load
  * balancer's (CloudWatch) where it has one. All are totals since the service started, kept over a worker's
  * death, except ActiveFlowCount, which says how many there are now. Rows are as long as whole cache lines, so
@@ -15,7 +16,7 @@
 #define TLSPLICE_TARGET_SIZE 56 /* "[address]:port" */
 #define TLSPLICE_ROW __attribute__((aligned(64)))
 
-/* Map `listeners`: row listener * workers + worker. */
+/* Map `listeners`: row listener * (workers + 1) + worker. */
 #define TLSPLICE_LISTENER_COUNTERS(X)                                                               \
   X(ActiveFlowCount)                                                                                \
   X(NewFlowCount)                                                                                   \
@@ -40,7 +41,7 @@
   X(IdleTimeoutCount)                                                                               \
   X(KtlsRequiredErrorCount)
 
-/* Map `targets`: row target * workers + worker, over the groups in the order of the configuration. */
+/* Map `targets`: row target * (workers + 1) + worker, over the groups in the order of the configuration. */
 #define TLSPLICE_TARGET_COUNTERS(X)                                \
   X(ActiveFlowCount)                                               \
   X(NewFlowCount)                                                  \
@@ -103,9 +104,10 @@ struct tlsplice_negotiated {
 
 #undef TLSPLICE_FIELD
 
-/* Map `histograms`: row listener * workers + worker. How long things took: each bucket counts those that took
- * at most so many microseconds and longer than the bucket before allows, the last one all that took longer.
- * How many there were is the sum of the buckets; `_us` is the sum of what they took, in microseconds. */
+/* Map `histograms`: row listener * (workers + 1) + worker. How long things took: each bucket counts those
+ * that took at most so many microseconds and longer than the bucket before allows, the last one all that took
+ * longer. How many there were is the sum of the buckets; `_us` is the sum of what they took, in microseconds.
+ */
 #define TLSPLICE_LONGER 0xffffffffffffffffULL
 
 /* The TLS handshake with the client, from the accepted connection on: those that were completed. */

@@ -1,6 +1,9 @@
-// A worker: one process, one ring. Accepts from its own listening sockets, runs a session for each
-// connection, says that it lives and how loaded it is, drains on SIGTERM (the listening sockets' queues are
-// emptied first), ends at once on SIGQUIT.
+// A worker: one process, one ring. Once the master says so, it accepts from its own listening sockets, runs a
+// session for each connection, says that it lives and how loaded it is. Signals:
+//
+//   SIGHUP   retire: the listening sockets' queues are emptied, running flows go on to their ends
+//   SIGTERM  drain: the same, but after drain_timeout the flows that are left are cut
+//   SIGQUIT  end at once
 #pragma once
 
 #include <cstdint>
@@ -36,13 +39,12 @@ struct Setup {
   std::uint64_t flow_hash_seed = 0;
   std::uint32_t max_flows = 0;  // over all workers
   base::Milliseconds drain_timeout{};
-  int ready = -1;      // an eventfd: the worker adds one when it accepts
+  int ready = -1;      // an eventfd: the worker adds one when it waits for admin::Order::kServe
   base::Fd channel{};  // the worker's end of its admin::Channel
   observe::AccessLog access_log{};
 };
 
-/// Runs until drained or told to end; returns the exit status. SIGTERM and SIGQUIT must be blocked by the
-/// caller.
+/// Runs until drained or told to end; returns the exit status. The signals must be blocked by the caller.
 int run(Setup setup);
 
 }  // namespace tlsplice::worker

@@ -1,0 +1,104 @@
+// How one configuration follows another and no client notices: a generation is a configuration with
+// everything that serves it, immutable from its first worker on. The next one is made beside the one that
+// serves, shares its listening sockets, and takes over when all of its workers are ready; the old workers
+// then take nothing new and end with their last flow. One that fails on its way changes nothing.
+#pragma once
+
+#include <deque>
+#include <functional>
+#include <memory>
+#include <optional>
+#include <vector>
+
+#include "tlsplice/base/log.hpp"
+#include "tlsplice/master/prepare.hpp"
+#include "tlsplice/observe/past.hpp"
+#include "workers.hpp"
+
+namespace tlsplice::master {
+
+struct Generation {
+  std::uint64_t number = 0;  // 1, 2, ...
+  policy::Config config;
+  Prepared prepared;
+  base::Log log;
+  std::optional<Workers> workers;  // point to all of the above
+};
+
+class Generations {
+ public:
+  using Mistakes = std::vector<policy::Mistake>;
+  /// Reads the configuration that is to be: called when its turn has come.
+  using Load = std::function<std::expected<Loaded, Mistakes>()>;
+  /// What became of it; no mistakes: it serves.
+  using Done = std::function<void(const Mistakes&)>;
+  struct Surroundings {
+    /// What else of the service the configuration concerns; undone by the next call.
+    std::function<base::Result<void>(const policy::Config&)> prepare;
+    /// It serves now.
+    std::function<void(Generation&)> entered;
+    /// In each child, first.
+    std::function<void()> on_fork;
+  };
+
+  Generations(int log_fd, Surroundings surroundings);
+  Generations(const Generations&) = delete;
+  Generations& operator=(const Generations&) = delete;
+
+  /// One after the other; the first one starts the service.
+  void change(Load load, Done done);
+  /// Does what is due.
+  void step();
+  base::Instant next_deadline() const;
+  /// Readable when a worker is ready; -1: none is awaited.
+  int ready() const { return next_ ? next_->workers->ready() : -1; }
+
+  /// Null before the first one serves.
+  Generation* current() { return current_.get(); }
+  const Generation* current() const { return current_.get(); }
+  /// Visits all workers: those that serve, those that retire.
+  void each(const std::function<void(const Workers&)>& visit) const;
+  /// The rows for the past of the current table, as of now. Otherwise they are behind by kFold at most.
+  void fold();
+
+  /// False when that is no worker. One that dies on the way to serve ends the change.
+  bool bury(pid_t process, int status);
+  /// Whether a worker ended untimely of a generation that will not replace it.
+  bool failed() const { return failed_; }
+  void reopen_access_log();
+  /// The end of the service: no more changes, all workers get the signal.
+  void end(int signal);
+  void kill() const;
+  bool anyone_alive() const;
+  /// In a child that is no worker.
+  void abandon();
+
+ private:
+  static constexpr base::Milliseconds kFold{500};
+
+  struct Change {
+    Load load;
+    Done done;
+  };
+  void begin_change();
+  base::Result<void> make_next(Loaded loaded);
+  void enter();
+  void refuse(const Mistakes& mistakes);
+  void bury_generations();
+  void give_up_others(const Generation* own);
+
+  int log_fd_;
+  Surroundings surroundings_;
+  std::uint64_t flow_hash_seed_ = 0;
+  std::uint64_t made_ = 0;
+  std::deque<Change> changes_;  // the first one is under way when there is a next_
+  std::unique_ptr<Generation> next_;
+  std::unique_ptr<Generation> current_;
+  std::vector<std::unique_ptr<Generation>> old_;  // retired, or failed and ending
+  observe::Past past_;                            // of those whose last worker has ended
+  base::Instant fold_at_ = base::Instant::max();
+  bool ending_ = false;
+  bool failed_ = false;
+};
+
+}  // namespace tlsplice::master
