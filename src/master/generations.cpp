@@ -175,13 +175,12 @@ void Generations::reopen_access_log() {
 void Generations::end(int signal) {
   ending_ = true;
   while (!changes_.empty()) refuse({{{}, "", "the service ends"}});
-  if (next_) next_->workers->end(signal);
+  if (next_) old_.push_back(std::move(next_));
   if (current_) current_->workers->end(signal);
   for (const auto& generation : old_) generation->workers->end(signal);
 }
 
 void Generations::kill() const {
-  if (next_) next_->workers->signal_all(SIGKILL);
   each([](const Workers& workers) { workers.signal_all(SIGKILL); });
 }
 
