@@ -39,18 +39,20 @@ std::optional<std::size_t> Doors::listener_at(const net::Address& address) const
 }
 
 Result<Doors> Doors::open(const Prepared& prepared, std::size_t workers, policy::Steering steering,
-                          const Numbers& numbers, const Doors* before) {
+                          const Numbers& numbers, const Doors* before, GivenSockets& given) {
   Doors doors;
   for (const Prepared::Listener& listener : prepared.listeners) {
     doors.addresses_.push_back(listener.address);
-    if (before != nullptr && before->listener_at(listener.address)) continue;
+    const auto known = before != nullptr ? before->listener_at(listener.address) : std::nullopt;
+    doors.alone_.push_back(known && before->alone_[*known]);
+    if (known || given.has(listener.address)) continue;
     if (auto free = net::expect_free(listener.address); !free) {
       free.error().detail = fmt::format("listener {}: {}", listener.service.name, free.error().detail);
       return base::fail(std::move(free.error()));
     }
   }
   for (std::size_t worker = 0; worker < workers; ++worker) {
-    auto sockets = doors.listen_everywhere(prepared, before);
+    auto sockets = doors.listen_everywhere(prepared, before, given);
     if (!sockets) return base::fail(std::move(sockets.error()));
     doors.sockets_.push_back(std::move(*sockets));
     doors.shut_.push_back(before != nullptr && worker < before->shut_.size() && before->shut_[worker]);
@@ -64,14 +66,11 @@ Result<Doors> Doors::open(const Prepared& prepared, std::size_t workers, policy:
 }
 
 /// The sockets of the next worker.
-Result<std::vector<base::Fd>> Doors::listen_everywhere(const Prepared& prepared, const Doors* before) const {
-  const std::size_t worker = sockets_.size();
+Result<std::vector<base::Fd>> Doors::listen_everywhere(const Prepared& prepared, const Doors* before,
+                                                       GivenSockets& given) {
   std::vector<base::Fd> sockets;
   for (const Prepared::Listener& listener : prepared.listeners) {
-    const auto known = before != nullptr && worker < before->sockets_.size()
-                           ? before->listener_at(listener.address)
-                           : std::nullopt;
-    auto socket = known ? copy_of(before->sockets_[worker][*known]) : net::listen(listener.address);
+    auto socket = listen_at(listener.address, sockets.size(), before, given);
     if (socket && !*socket) socket = base::fail(base::Error::system("copy a listening socket", errno));
     if (!socket) {
       socket.error().detail = fmt::format("listener {}: {}", listener.service.name, socket.error().detail);
@@ -80,6 +79,19 @@ Result<std::vector<base::Fd>> Doors::listen_everywhere(const Prepared& prepared,
     sockets.push_back(std::move(*socket));
   }
   return sockets;
+}
+
+Result<base::Fd> Doors::listen_at(const net::Address& address, std::size_t listener, const Doors* before,
+                                  GivenSockets& given) {
+  const std::size_t worker = sockets_.size();
+  const auto known = before != nullptr ? before->listener_at(address) : std::nullopt;
+  if (known && worker < before->sockets_.size()) return copy_of(before->sockets_[worker][*known]);
+  if (base::Fd socket = given.take(address)) {
+    alone_[listener] = !net::adopt_listener(socket.get());
+    return socket;
+  }
+  if (!alone_[listener]) return net::listen(address);
+  return copy_of(worker > 0 ? sockets_.front()[listener] : before->sockets_.front()[*known]);
 }
 
 Result<void> Doors::map_rows(const Prepared& prepared, const Numbers& numbers) {
@@ -99,6 +111,11 @@ Result<void> Doors::map_rows(const Prepared& prepared, const Numbers& numbers) {
 
 Result<void> Doors::load_steering(policy::Steering mode, const Numbers& numbers) {
   if (numbers.maps() == nullptr) return base::fail(numbers.why_not());
+  if (std::ranges::find(alone_, true) != alone_.end())
+    return base::fail(
+        base::Error::invalid("a socket that was given to this service shares its address with no other one: "
+                             "set ReusePort=yes in the "
+                             "socket unit"));
   auto loaded = steering::Steering::load(
       {.listeners = addresses_.size(), .workers = sockets_.size(), .mode = mode_of(mode)}, *numbers.maps());
   if (!loaded) return base::fail(std::move(loaded.error()));

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "numbers.hpp"
+#include "service_manager.hpp"
 #include "tlsplice/base/fd.hpp"
 #include "tlsplice/base/log.hpp"
 #include "tlsplice/master/prepare.hpp"
@@ -17,10 +18,11 @@ namespace tlsplice::master {
 
 class Doors {
  public:
-  /// Opens every listener once for each worker, with the sockets of `before` (null: none) where it listens
-  /// there, and loads the steering program if it can be had. Nothing changes for anybody yet.
+  /// Opens every listener once for each worker, with the sockets of `before` (null: none) or with given ones
+  /// where those listen there, and loads the steering program if it can be had. Nothing changes for anybody
+  /// yet.
   static base::Result<Doors> open(const Prepared& prepared, std::size_t workers, policy::Steering steering,
-                                  const Numbers& numbers, const Doors* before);
+                                  const Numbers& numbers, const Doors* before, GivenSockets& given);
   /// Puts the program in front, in place of that of `before`; says once if there is none. What is queued for
   /// workers that there are no longer goes to those that there are.
   void enter(policy::Steering steering, Doors* before, base::Log& log);
@@ -48,7 +50,10 @@ class Doors {
 
  private:
   Doors() = default;
-  base::Result<std::vector<base::Fd>> listen_everywhere(const Prepared& prepared, const Doors* before) const;
+  base::Result<std::vector<base::Fd>> listen_everywhere(const Prepared& prepared, const Doors* before,
+                                                        GivenSockets& given);
+  base::Result<base::Fd> listen_at(const net::Address& address, std::size_t listener, const Doors* before,
+                                   GivenSockets& given);
   base::Result<void> map_rows(const Prepared& prepared, const Numbers& numbers);
   base::Result<void> load_steering(policy::Steering mode, const Numbers& numbers);
   base::Result<void> steer(Doors* before);
@@ -58,6 +63,7 @@ class Doors {
 
   std::vector<net::Address> addresses_;         // as configured
   std::vector<std::vector<base::Fd>> sockets_;  // [worker][listener]
+  std::vector<bool> alone_;  // [listener]: one socket is all there can be, so the workers share it
   std::vector<bool> shut_;
   std::optional<steering::Steering> steering_;
   base::Error why_unsteered_;

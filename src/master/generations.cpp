@@ -40,8 +40,8 @@ void announce_service(const Generation& generation, base::Log& log) {
 
 }  // namespace
 
-Generations::Generations(int log_fd, Surroundings surroundings)
-    : log_fd_(log_fd), surroundings_(std::move(surroundings)) {
+Generations::Generations(int log_fd, GivenSockets given, Surroundings surroundings)
+    : log_fd_(log_fd), given_(std::move(given)), surroundings_(std::move(surroundings)) {
   if (::getrandom(&flow_hash_seed_, sizeof flow_hash_seed_, 0) < 0) flow_hash_seed_ = 0;
 }
 
@@ -84,7 +84,7 @@ base::Result<void> Generations::make_next(Loaded loaded) {
                                                       .workers = std::nullopt});
   announce(made->prepared, made->log);
   auto workers = Workers::open(made->config, made->prepared, made->log, flow_hash_seed_,
-                               current_ ? &*current_->workers : nullptr);
+                               current_ ? &*current_->workers : nullptr, given_);
   if (!workers) return base::fail(std::move(workers.error()));
   if (auto prepared = surroundings_.prepare(made->config); !prepared) return prepared;
   made->workers.emplace(std::move(*workers));
@@ -102,6 +102,13 @@ void Generations::enter() {
     old_.push_back(std::move(current_));
   }
   current_ = std::move(next_);
+  for (const net::Address& address : given_.left()) {
+    current_->log.warning(
+        "socket_not_used",
+        {{"address", address.text()},
+         {"remedy", "name it as the address of a listener, or take it out of the socket unit"}});
+  }
+  given_ = {};
   fold();
   surroundings_.entered(*current_);
   announce_service(*current_, current_->log);

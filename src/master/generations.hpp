@@ -41,7 +41,8 @@ class Generations {
     std::function<void()> on_fork;
   };
 
-  Generations(int log_fd, Surroundings surroundings);
+  /// `given`: for the first generation.
+  Generations(int log_fd, GivenSockets given, Surroundings surroundings);
   Generations(const Generations&) = delete;
   Generations& operator=(const Generations&) = delete;
 
@@ -88,6 +89,7 @@ class Generations {
   void give_up_others(const Generation* own);
 
   int log_fd_;
+  GivenSockets given_;
   Surroundings surroundings_;
   std::uint64_t flow_hash_seed_ = 0;
   std::uint64_t made_ = 0;

@@ -1,5 +1,6 @@
 #include "tlsplice/master/master.hpp"
 
+#include <fmt/format.h>
 #include <poll.h>
 #include <sys/signalfd.h>
 #include <sys/wait.h>
@@ -14,6 +15,7 @@
 #include "generations.hpp"
 #include "monitor_process.hpp"
 #include "privileges.hpp"
+#include "service_manager.hpp"
 
 namespace tlsplice::master {
 namespace {
@@ -33,9 +35,10 @@ class Master {
  public:
   Master(base::Log log, int log_fd)
       : log_(log),
-        generations_(log_fd, {.prepare = [this](const policy::Config& config) { return prepare(config); },
-                              .entered = [this](Generation& generation) { adopt(generation); },
-                              .on_fork = [this] { give_up(); }}),
+        generations_(log_fd, GivenSockets::of_socket_unit(),
+                     {.prepare = [this](const policy::Config& config) { return prepare(config); },
+                      .entered = [this](Generation& generation) { adopt(generation); },
+                      .on_fork = [this] { give_up(); }}),
         monitor_(generations_),
         desk_(generations_) {}
 
@@ -49,11 +52,13 @@ class Master {
   void wait_for_something();
   void obey(int signal);
   void reload();
+  void say_ready();
   void end(int signal_for_workers, Milliseconds limit);
   void bury();
   Milliseconds until_next() const;
 
   base::Log log_;
+  ServiceManager manager_;
   Generations generations_;
   MonitorProcess monitor_;
   Desk desk_;
@@ -94,10 +99,18 @@ void Master::adopt(Generation& generation) {
   log_ = generation.log;
   desk_.adopt();
   monitor_.adopt(generation);
+  say_ready();
+}
+
+void Master::say_ready() {
+  const Generation& serves = *generations_.current();
+  manager_.ready(fmt::format("serving {} listeners with {} workers, generation {}",
+                             serves.config.listeners.size(), serves.workers->count(), serves.number));
 }
 
 void Master::give_up() {
   signals_.reset();
+  manager_.abandon();
   monitor_.abandon();
   desk_.abandon();
 }
@@ -138,6 +151,7 @@ void Master::wait_for_something() {
     obey(static_cast<int>(signal.ssi_signo));
   }
   desk_.serve();
+  manager_.keep_alive(base::now());
   if (base::now() >= kill_at_) {
     generations_.kill();
     kill_at_ = Instant::max();
@@ -173,16 +187,19 @@ void Master::obey(int signal) {
 void Master::reload() {
   if (ending_ || generations_.current() == nullptr) return;
   log_.info("reloading");
+  manager_.reloading();
   const std::filesystem::path file = generations_.current()->config.file;
   generations_.change([file] { return load(file); },
                       [this, file](const Generations::Mistakes& mistakes) {
                         for (const policy::Mistake& mistake : mistakes)
                           log_.error("not_reloaded", {{"error", policy::to_string(file, mistake)}});
-                        if (mistakes.empty()) log_.info("reloaded");
+                        if (mistakes.empty()) return log_.info("reloaded");
+                        say_ready();  // as before
                       });
 }
 
 void Master::end(int signal_for_workers, Milliseconds limit) {
+  if (!ending_) manager_.stopping();
   ending_ = true;
   kill_at_ = base::now() + limit;
   generations_.end(signal_for_workers);
@@ -198,8 +215,8 @@ void Master::bury() {
 
 /// How long to sleep at most. A minute when nothing is due.
 Milliseconds Master::until_next() const {
-  Instant next = std::min(
-      {kill_at_, desk_.next_deadline(), base::now() + std::chrono::minutes(1), generations_.next_deadline()});
+  Instant next = std::min({kill_at_, desk_.next_deadline(), base::now() + std::chrono::minutes(1),
+                           generations_.next_deadline(), manager_.next_deadline()});
   if (!ending_ && generations_.current() != nullptr) next = std::min(next, monitor_.next_start());
   const auto wait = std::chrono::ceil<Milliseconds>(next - base::now());
   return std::max(wait, Milliseconds(0));

@@ -44,7 +44,7 @@ Workers::Workers(const policy::Config& config, const Prepared& prepared, base::L
       slots_(counters_.workers()) {}
 
 Result<Workers> Workers::open(const policy::Config& config, const Prepared& prepared, base::Log log,
-                              std::uint64_t flow_hash_seed, const Workers* before) {
+                              std::uint64_t flow_hash_seed, const Workers* before, GivenSockets& given) {
   observe::Shape shape = prepared.numbers;
   shape.workers = config.workers != 0 ? config.workers : std::max(1U, std::thread::hardware_concurrency());
   auto identity = identity_of(config.user);
@@ -53,7 +53,7 @@ Result<Workers> Workers::open(const policy::Config& config, const Prepared& prep
   auto counters = observe::CounterTable::create(shape, numbers.backing());
   if (!counters) return base::fail(std::move(counters.error()));
   auto doors = Doors::open(prepared, shape.workers, config.steering, numbers,
-                           before != nullptr ? &before->doors_ : nullptr);
+                           before != nullptr ? &before->doors_ : nullptr, given);
   if (!doors) return base::fail(std::move(doors.error()));
   Workers workers(config, prepared, log, flow_hash_seed, std::move(*counters), std::move(*doors),
                   std::move(numbers), *identity);

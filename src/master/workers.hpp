@@ -49,7 +49,7 @@ class Workers {
   /// Everything that can fail for reasons of the machine, before the first worker. Nobody who serves now
   /// notices: what they have is shared (`before`, null: nobody). The references outlive this.
   static base::Result<Workers> open(const policy::Config& config, const Prepared& prepared, base::Log log,
-                                    std::uint64_t flow_hash_seed, const Workers* before);
+                                    std::uint64_t flow_hash_seed, const Workers* before, GivenSockets& given);
 
   State state() const { return state_; }
   /// Readable when a worker waits to serve.

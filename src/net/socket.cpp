@@ -72,6 +72,13 @@ void stop_listening(int listener) {
   (void)::shutdown(listener, SHUT_RDWR);  // ENOTCONN: it does not listen
 }
 
+bool adopt_listener(int listener) {
+  set_option(listener, IPPROTO_TCP, TCP_SAVE_SYN, 1);
+  int in_group = 0;
+  socklen_t size = sizeof in_group;
+  return ::getsockopt(listener, SOL_SOCKET, SO_REUSEPORT, &in_group, &size) == 0 && in_group != 0;
+}
+
 base::Result<void> listen_again(int listener) {
   set_option(listener, IPPROTO_TCP, TCP_SAVE_SYN, 1);
   if (::listen(listener, kListenBacklog) == 0) return {};

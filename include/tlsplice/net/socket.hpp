@@ -28,6 +28,10 @@ void stop_listening(int listener);
 /// Listens once more on a socket that was shut that way.
 base::Result<void> listen_again(int listener);
 
+/// Makes a listening socket that somebody else has opened one like those of listen(). False when it is in no
+/// SO_REUSEPORT group, which no other socket can then join.
+bool adopt_listener(int listener);
+
 /// Fails when somebody listens there already: another SO_REUSEPORT socket of the same user would share the
 /// address and silently take part of the connections.
 base::Result<void> expect_free(const Address& address);
