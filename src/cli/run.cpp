@@ -11,9 +11,9 @@ namespace tlsplice::cli {
 int run(const std::filesystem::path& file) {
   tls::use_memory_reserve();
   auto loaded = load(file);
-  if (!loaded) return kExitFailed;
+  if (!loaded && !master::somebody_serves()) return kExitFailed;
   const base::Fd pipe = base::open_log_pipe(STDERR_FILENO);
-  return master::run(std::move(*loaded), pipe ? pipe.get() : STDERR_FILENO);
+  return master::run(file, std::move(loaded), pipe ? pipe.get() : STDERR_FILENO);
 }
 
 }  // namespace tlsplice::cli

@@ -145,16 +145,14 @@ void Doors::enter(policy::Steering steering, Doors* before, base::Log& log) {
     for (const base::Fd& socket : before->sockets_[worker]) net::stop_listening(socket.get());
   }
   before->steering_.reset();
+  before->adopted_steering_.clear();
 }
 
 /// A socket leaves the map of the program before as it enters ours: between the two, and until ours is
 /// attached, connections are spread by the kernel's hash.
 Result<void> Doors::steer(Doors* before) {
-  for (std::size_t listener = 0; before != nullptr && before->steering_ && listener < addresses_.size();
-       ++listener) {
-    const auto known = before->listener_at(addresses_[listener]);
-    for (std::size_t worker = 0; known && worker < before->sockets_.size(); ++worker)
-      before->steering_->withdraw(*known, worker);
+  for (std::size_t listener = 0; before != nullptr && listener < addresses_.size(); ++listener) {
+    if (const auto known = before->listener_at(addresses_[listener])) before->withdraw(*known);
   }
   for (std::size_t worker = 0; worker < sockets_.size(); ++worker) {
     if (auto offered = offer(worker); !offered) return offered;
@@ -166,6 +164,14 @@ Result<void> Doors::steer(Doors* before) {
   return {};
 }
 
+/// From the program in front of it.
+void Doors::withdraw(std::size_t listener) {
+  for (std::size_t worker = 0; worker < sockets_.size(); ++worker) {
+    if (steering_) steering_->withdraw(listener, worker);
+    if (!adopted_steering_.empty()) steering::withdraw(adopted_steering_[listener].get(), worker);
+  }
+}
+
 Result<void> Doors::offer(std::size_t worker) {
   if (!steering_) return {};
   for (std::size_t listener = 0; listener < sockets_[worker].size(); ++listener) {
@@ -173,6 +179,41 @@ Result<void> Doors::offer(std::size_t worker) {
     if (!offered) return offered;
   }
   return {};
+}
+
+std::vector<Bequest::Listener> Doors::left() const {
+  std::vector<Bequest::Listener> left;
+  for (std::size_t i = 0; i < addresses_.size(); ++i) {
+    const net::Address& address = addresses_[i];
+    auto& listener =
+        left.emplace_back(Bequest::Listener{.address = {address.host(), address.port()},
+                                            .alone = alone_[i],
+                                            .steering_sockets = steering_ ? steering_->sockets(i) : -1,
+                                            .sockets = {}});
+    for (const auto& sockets : sockets_) listener.sockets.push_back(sockets[i].get());
+  }
+  return left;
+}
+
+Result<Doors> Doors::adopt(const std::vector<Bequest::Listener>& left, std::size_t workers) {
+  Doors doors;
+  doors.sockets_.resize(workers);
+  doors.shut_.resize(workers);
+  for (const Bequest::Listener& listener : left) {
+    for (std::size_t i = 0; i < listener.sockets.size() && i < workers; ++i)
+      doors.sockets_[i].emplace_back(listener.sockets[i]);
+    auto address = net::Address::parse(listener.address.host, listener.address.port);
+    if (!address || listener.sockets.size() != workers)
+      return base::fail(base::Error::invalid("a listener was left with other sockets than workers"));
+    doors.addresses_.push_back(*address);
+    doors.alone_.push_back(listener.alone);
+    if (listener.steering_sockets >= 0) doors.adopted_steering_.emplace_back(listener.steering_sockets);
+  }
+  if (doors.adopted_steering_.size() != left.size()) doors.adopted_steering_.clear();
+  auto loads = steering::Loads::create(workers);  // nobody reads them: the workers have those that they know
+  if (!loads) return base::fail(std::move(loads.error()));
+  doors.loads_ = std::move(*loads);
+  return doors;
 }
 
 std::vector<base::Fd> Doors::take(std::size_t worker) {
@@ -183,6 +224,7 @@ std::vector<base::Fd> Doors::take(std::size_t worker) {
 
 void Doors::abandon() {
   clear();
+  adopted_steering_.clear();
   steering_.reset();
 }
 

@@ -7,6 +7,7 @@
 #include <optional>
 #include <vector>
 
+#include "bequest.hpp"
 #include "numbers.hpp"
 #include "service_manager.hpp"
 #include "tlsplice/base/fd.hpp"
@@ -26,6 +27,11 @@ class Doors {
   /// Puts the program in front, in place of that of `before`; says once if there is none. What is queued for
   /// workers that there are no longer goes to those that there are.
   void enter(policy::Steering steering, Doors* before, base::Log& log);
+
+  /// For a successor of this process: where it listens, and with what.
+  std::vector<Bequest::Listener> left() const;
+  /// Of a predecessor, which has closed nothing.
+  static base::Result<Doors> adopt(const std::vector<Bequest::Listener>& left, std::size_t workers);
 
   bool steered() const { return steering_.has_value(); }
   steering::WorkerLoad load(std::size_t worker) const { return steering::WorkerLoad(loads_[worker]); }
@@ -57,6 +63,7 @@ class Doors {
   base::Result<void> map_rows(const Prepared& prepared, const Numbers& numbers);
   base::Result<void> load_steering(policy::Steering mode, const Numbers& numbers);
   base::Result<void> steer(Doors* before);
+  void withdraw(std::size_t listener);
   base::Result<void> offer(std::size_t worker);
   base::Result<void> listen_again(std::size_t worker);
   std::optional<std::size_t> listener_at(const net::Address& address) const;
@@ -66,6 +73,7 @@ class Doors {
   std::vector<bool> alone_;  // [listener]: one socket is all there can be, so the workers share it
   std::vector<bool> shut_;
   std::optional<steering::Steering> steering_;
+  std::vector<base::Fd> adopted_steering_;  // [listener]: the map of sockets of a predecessor's program
   base::Error why_unsteered_;
   steering::Loads loads_;
   steering::Outcomes outcomes_;

@@ -45,6 +45,63 @@ Generations::Generations(int log_fd, GivenSockets given, Surroundings surroundin
   if (::getrandom(&flow_hash_seed_, sizeof flow_hash_seed_, 0) < 0) flow_hash_seed_ = 0;
 }
 
+base::Result<void> Generations::adopt(const Bequest& bequest) {
+  // A program that counts in another way: its workers go on, what they count is lost.
+  const bool readable = bequest.layout == observe::layout();
+  flow_hash_seed_ = bequest.flow_hash_seed;
+  const auto take = [&](const Bequest::Generation& left,
+                        const std::vector<Bequest::Listener>& listeners) -> base::Result<void> {
+    policy::Config config;
+    config.access_log.file = left.access_log;
+    config.drain_timeout = left.drain_timeout;
+    auto made = std::make_unique<Generation>(
+        Generation{.number = left.number,
+                   .config = std::move(config),
+                   .prepared = {},
+                   .log = base::Log(log_fd_, base::LogLevel::kInfo, base::LogFormat::kLogfmt),
+                   .workers = std::nullopt});
+    auto workers = Workers::adopt(left, listeners, readable, made->config, made->prepared, made->log);
+    if (!workers) return base::fail(std::move(workers.error()));
+    made->workers.emplace(std::move(*workers));
+    if (listeners.empty()) {
+      old_.push_back(std::move(made));
+    } else {
+      made_ = left.number;
+      current_ = std::move(made);
+    }
+    return {};
+  };
+  if (auto taken = take(bequest.serving, bequest.listeners); !taken) return taken;
+  for (const Bequest::Generation& left : bequest.retired) {
+    if (auto taken = take(left, {}); !taken) return taken;
+  }
+  if (readable) {
+    auto past = observe::CounterTable::create(bequest.past.shape, bequest.past.rows);
+    if (!past) return base::fail(std::move(past.error()));
+    past_.add(*past);
+  }
+  close_tables(bequest);
+  return {};
+}
+
+base::Result<Bequest> Generations::left(std::optional<observe::CounterTable>& past) const {
+  auto table = past_.as_table();
+  if (!table) return base::fail(std::move(table.error()));
+  Bequest bequest{.layout = observe::layout(),
+                  .flow_hash_seed = flow_hash_seed_,
+                  .past = {.shape = table->shape(), .rows = table->backing()},
+                  .serving = current_->workers->left(),
+                  .listeners = current_->workers->doors().left(),
+                  .retired = {}};
+  bequest.serving.number = current_->number;
+  for (const auto& generation : old_) {
+    bequest.retired.push_back(generation->workers->left());
+    bequest.retired.back().number = generation->number;
+  }
+  past.emplace(std::move(*table));
+  return bequest;
+}
+
 void Generations::change(Load load, Done done) {
   changes_.push_back({std::move(load), std::move(done)});
 }

@@ -46,6 +46,11 @@ class Generations {
   Generations(const Generations&) = delete;
   Generations& operator=(const Generations&) = delete;
 
+  /// What a predecessor of this process has left serves until the first change has succeeded.
+  base::Result<void> adopt(const Bequest& bequest);
+  /// For a successor. The table holds what `past` is made of: it must live until then.
+  base::Result<Bequest> left(std::optional<observe::CounterTable>& past) const;
+
   /// One after the other; the first one starts the service.
   void change(Load load, Done done);
   /// Does what is due.

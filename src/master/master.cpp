@@ -16,6 +16,7 @@
 #include "monitor_process.hpp"
 #include "privileges.hpp"
 #include "service_manager.hpp"
+#include "upgrade.hpp"
 
 namespace tlsplice::master {
 namespace {
@@ -43,7 +44,7 @@ class Master {
         desk_(generations_) {}
 
   Result<void> open();
-  int serve(Loaded loaded);
+  int serve(const std::filesystem::path& file, std::optional<Loaded> loaded);
 
  private:
   Result<void> prepare(const policy::Config& config);
@@ -52,6 +53,9 @@ class Master {
   void wait_for_something();
   void obey(int signal);
   void reload();
+  void upgrade();
+  void replace();
+  void adopt_predecessors();
   void say_ready();
   void end(int signal_for_workers, Milliseconds limit);
   void bury();
@@ -62,6 +66,8 @@ class Master {
   Generations generations_;
   MonitorProcess monitor_;
   Desk desk_;
+  Upgrade upgrade_;
+  std::filesystem::path file_;  // the configuration's
   base::Fd signals_;
   bool ending_ = false;
   Instant kill_at_ = Instant::max();
@@ -115,12 +121,19 @@ void Master::give_up() {
   desk_.abandon();
 }
 
-int Master::serve(Loaded loaded) {
-  generations_.change([first = std::make_shared<Loaded>(std::move(loaded))] { return std::move(*first); },
-                      [this](const Generations::Mistakes& mistakes) {
+/// With the configuration of the file, which may have been loaded already.
+int Master::serve(const std::filesystem::path& file, std::optional<Loaded> loaded) {
+  file_ = file;
+  adopt_predecessors();
+  const bool upgrading = generations_.current() != nullptr;
+  const auto first = std::make_shared<std::optional<Loaded>>(std::move(loaded));
+  generations_.change([first, file] { return *first ? std::move(**first) : load(file); },
+                      [this, upgrading](const Generations::Mistakes& mistakes) {
                         for (const policy::Mistake& mistake : mistakes)
-                          log_.error("not_started", {{"error", mistake.what}});
-                        if (mistakes.empty() || ending_) return;
+                          log_.error(upgrading ? "not_upgraded" : "not_started",
+                                     {{"error", policy::to_string(file_, mistake)}});
+                        if (upgrading && mistakes.empty()) log_.info("upgraded");
+                        if (mistakes.empty() || ending_ || upgrading) return;
                         exit_status_ = 1;
                         end(SIGQUIT, kGrace);
                       });
@@ -152,6 +165,7 @@ void Master::wait_for_something() {
   }
   desk_.serve();
   manager_.keep_alive(base::now());
+  upgrade_.watch(base::now());
   if (base::now() >= kill_at_) {
     generations_.kill();
     kill_at_ = Instant::max();
@@ -166,9 +180,10 @@ void Master::obey(int signal) {
     case SIGUSR1:
       if (current == nullptr) return;
       generations_.fold();
-      return current->workers->counters().write(log_);
-    case SIGUSR2:
+      current->workers->counters().write(log_);
       return generations_.reopen_access_log();
+    case SIGUSR2:
+      return upgrade();
     case SIGHUP:
       return reload();
     case SIGTERM: {
@@ -183,12 +198,37 @@ void Master::obey(int signal) {
   }
 }
 
-/// What stands in the file now; where it is, is kept.
+void Master::adopt_predecessors() {
+  if (!is_successor()) return;
+  auto bequest = receive_bequest();
+  auto adopted = bequest ? generations_.adopt(*bequest) : base::fail(Error::invalid("it cannot be read"));
+  if (!adopted) log_.error("bequest_lost", {{"why", adopted.error().text()}});
+}
+
+/// The program where this one was started from takes this one's place, if it takes the configuration.
+void Master::upgrade() {
+  if (ending_ || generations_.current() == nullptr) return;
+  log_.info("upgrading");
+  if (auto begun = upgrade_.begin(file_); !begun)
+    log_.error("not_upgraded", {{"error", begun.error().text()}});
+}
+
+void Master::replace() {
+  std::optional<observe::CounterTable> past;
+  auto bequest = generations_.left(past);
+  if (!bequest) return log_.error("not_upgraded", {{"error", bequest.error().text()}});
+  monitor_.end();
+  manager_.leave();
+  const Error error = upgrade_.replace(*bequest, file_);
+  log_.error("not_upgraded", {{"error", error.text()}});
+}
+
+/// What stands in the file now.
 void Master::reload() {
   if (ending_ || generations_.current() == nullptr) return;
   log_.info("reloading");
   manager_.reloading();
-  const std::filesystem::path file = generations_.current()->config.file;
+  const std::filesystem::path& file = file_;
   generations_.change([file] { return load(file); },
                       [this, file](const Generations::Mistakes& mistakes) {
                         for (const policy::Mistake& mistake : mistakes)
@@ -209,14 +249,20 @@ void Master::bury() {
   int status = 0;
   for (pid_t process = ::waitpid(-1, &status, WNOHANG); process > 0;
        process = ::waitpid(-1, &status, WNOHANG)) {
-    if (!monitor_.bury(process, status, base::now())) generations_.bury(process, status);
+    std::vector<std::string> said;
+    if (upgrade_.bury(process, status, said)) {
+      for (const std::string& line : said) log_.error("not_upgraded", {{"error", line}});
+      if (said.empty() && !ending_) replace();
+    } else if (!monitor_.bury(process, status, base::now())) {
+      generations_.bury(process, status);
+    }
   }
 }
 
 /// How long to sleep at most. A minute when nothing is due.
 Milliseconds Master::until_next() const {
   Instant next = std::min({kill_at_, desk_.next_deadline(), base::now() + std::chrono::minutes(1),
-                           generations_.next_deadline(), manager_.next_deadline()});
+                           generations_.next_deadline(), manager_.next_deadline(), upgrade_.next_deadline()});
   if (!ending_ && generations_.current() != nullptr) next = std::min(next, monitor_.next_start());
   const auto wait = std::chrono::ceil<Milliseconds>(next - base::now());
   return std::max(wait, Milliseconds(0));
@@ -224,14 +270,19 @@ Milliseconds Master::until_next() const {
 
 }  // namespace
 
-int run(Loaded loaded, int log_fd) {
-  base::Log log(log_fd, loaded.config.log.level, loaded.config.log.format);
+int run(const std::filesystem::path& file, std::optional<Loaded> loaded, int log_fd) {
+  const policy::LogSettings settings = loaded ? loaded->config.log : policy::LogSettings();
+  base::Log log(log_fd, settings.level, settings.format);
   Master master(log, log_fd);
   if (auto opened = master.open(); !opened) {
     log.error("not_started", {{"error", opened.error().text()}});
     return 1;
   }
-  return master.serve(std::move(loaded));
+  return master.serve(file, std::move(loaded));
+}
+
+bool somebody_serves() {
+  return is_successor();
 }
 
 }  // namespace tlsplice::master

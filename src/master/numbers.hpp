@@ -13,6 +13,8 @@ namespace tlsplice::master {
 
 class Numbers {
  public:
+  /// None.
+  Numbers() = default;
   explicit Numbers(const observe::Shape& shape);
 
   /// Null without the privilege; why_not() then says so.

@@ -65,6 +65,14 @@ ServiceManager::ServiceManager() : address_(take_variable("NOTIFY_SOCKET")) {
   next_sign_ = base::now();
 }
 
+void ServiceManager::leave() const {
+  if (!socket_) return;
+  ::setenv("NOTIFY_SOCKET", address_.c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
+  if (next_sign_ == base::Instant::max()) return;
+  const std::string watchdog_us = std::to_string(between_signs_.count() * 2000);
+  ::setenv("WATCHDOG_USEC", watchdog_us.c_str(), 1);  // NOLINT(concurrency-mt-unsafe)
+}
+
 void ServiceManager::tell(const std::string& text) {
   if (!socket_) return;
   sockaddr_un to{};

@@ -25,6 +25,8 @@ class ServiceManager {
   /// That this process lives, when it is time to say so again.
   void keep_alive(base::Instant now);
   base::Instant next_deadline() const { return next_sign_; }
+  /// Puts back into the environment what the constructor took out of it, for a successor of this process.
+  void leave() const;
   /// In a child: it speaks for nobody.
   void abandon() { socket_.reset(); }
 

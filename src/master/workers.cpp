@@ -71,6 +71,39 @@ Result<void> Workers::open_descriptors() {
   return {};
 }
 
+Bequest::Generation Workers::left() const {
+  Bequest::Generation left{.number = 0,
+                           .access_log = config_.access_log.file,
+                           .drain_timeout = config_.drain_timeout,
+                           .table = {.shape = counters_.shape(), .rows = counters_.backing()},
+                           .workers = {}};
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].process > 0) left.workers.push_back({i, slots_[i].process, slots_[i].channel.get()});
+  }
+  return left;
+}
+
+Result<Workers> Workers::adopt(const Bequest::Generation& left,
+                               const std::vector<Bequest::Listener>& listeners, bool readable,
+                               const policy::Config& config, const Prepared& prepared, base::Log log) {
+  auto counters =
+      observe::CounterTable::create(left.table.shape, readable ? left.table.rows : observe::Backing());
+  if (!counters) return base::fail(std::move(counters.error()));
+  auto doors = Doors::adopt(listeners, counters->workers());
+  if (!doors) return base::fail(std::move(doors.error()));
+  Workers workers(config, prepared, log, 0, std::move(*counters), std::move(*doors), Numbers(), std::nullopt);
+  workers.adopted_ = true;
+  workers.state_ = listeners.empty() ? State::kRetired : State::kServing;
+  for (const Bequest::Worker& worker : left.workers) {
+    if (worker.index >= workers.slots_.size()) return base::fail(Error::invalid("a worker without a slot"));
+    Slot& slot = workers.slots_[worker.index];
+    slot.process = worker.process;
+    slot.channel = base::Fd(worker.channel);
+    slot.started = base::now();
+  }
+  return workers;
+}
+
 void Workers::enter(Workers* before) {
   numbers_.pin(config_.bpf_directory, before != nullptr ? &before->numbers_ : nullptr, log_);
   doors_.enter(config_.steering, before != nullptr ? &before->doors_ : nullptr, log_);
@@ -106,7 +139,7 @@ void Workers::abandon() {
 }
 
 void Workers::start_due() {
-  if (state_ == State::kRetired || state_ == State::kEnding) return;
+  if (adopted_ || state_ == State::kRetired || state_ == State::kEnding) return;
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     Slot& slot = slots_[i];
     if (slot.process > 0 || base::now() < slot.due) continue;
@@ -195,11 +228,11 @@ observe::AccessLog Workers::access_log() {
 
 void Workers::reopen_access_log() {
   const std::string& file = config_.access_log.file;
-  if (file.empty()) return log_.warning("access_log_not_reopened", {{"why", "[access_log] is off"}});
+  if (file.empty()) return;
   auto opened = observe::open_access_log(file);
   if (!opened) {
     return log_.error("access_log_not_reopened",
-                      {{"error", opened.error().text()}, {"remedy", "mend it and send SIGUSR2 again"}});
+                      {{"error", opened.error().text()}, {"remedy", "mend it and send SIGUSR1 again"}});
   }
   access_log_ = std::move(*opened);
   for (std::size_t i = 0; i < slots_.size(); ++i) {
@@ -209,7 +242,7 @@ void Workers::reopen_access_log() {
                      : base::fail(Error::system("copy a descriptor", errno));
     if (sent) continue;
     log_.error("access_log_not_reopened",
-               {{"worker", i}, {"error", sent.error().text()}, {"remedy", "send SIGUSR2 again"}});
+               {{"worker", i}, {"error", sent.error().text()}, {"remedy", "send SIGUSR1 again"}});
   }
   log_.info("access_log_reopened", {{"file", file}});
 }
@@ -248,7 +281,7 @@ bool Workers::all_are_ready() {
 
 void Workers::look() {
   const base::Instant now = base::now();
-  if (state_ != State::kServing || now < next_look_) return;
+  if (adopted_ || state_ != State::kServing || now < next_look_) return;
   next_look_ = now + Watch::kBetweenLooks;
   follow_cpus();
   for (std::size_t i = 0; i < slots_.size(); ++i) {
@@ -326,7 +359,7 @@ bool Workers::anyone_alive() const {
 }
 
 base::Instant Workers::next_deadline() const {
-  if (state_ == State::kRetired || state_ == State::kEnding) return base::Instant::max();
+  if (adopted_ || state_ == State::kRetired || state_ == State::kEnding) return base::Instant::max();
   base::Instant next = state_ == State::kServing ? next_look_ : base::Instant::max();
   for (const Slot& slot : slots_) {
     if (slot.process < 0) next = std::min(next, slot.due);

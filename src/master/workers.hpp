@@ -11,6 +11,7 @@
 #include <vector>
 
 #include "backoff.hpp"
+#include "bequest.hpp"
 #include "doors.hpp"
 #include "numbers.hpp"
 #include "privileges.hpp"
@@ -50,6 +51,15 @@ class Workers {
   /// notices: what they have is shared (`before`, null: nobody). The references outlive this.
   static base::Result<Workers> open(const policy::Config& config, const Prepared& prepared, base::Log log,
                                     std::uint64_t flow_hash_seed, const Workers* before, GivenSockets& given);
+
+  /// For a successor of this process; serving ones leave their listening sockets as well (doors()).
+  Bequest::Generation left() const;
+  const Doors& doors() const { return doors_; }
+  /// Of a predecessor, which had `listeners` open for those that serve. They are not replaced when they die.
+  /// Without `readable` tables what they count is not seen.
+  static base::Result<Workers> adopt(const Bequest::Generation& left,
+                                     const std::vector<Bequest::Listener>& listeners, bool readable,
+                                     const policy::Config& config, const Prepared& prepared, base::Log log);
 
   State state() const { return state_; }
   /// Readable when a worker waits to serve.
@@ -108,6 +118,7 @@ class Workers {
   const Prepared& prepared_;
   base::Log log_;
   State state_ = State::kStarting;
+  bool adopted_ = false;
   observe::CounterTable counters_;
   Doors doors_;
   Numbers numbers_;

@@ -64,15 +64,19 @@ std::string_view Address::ip_bytes() const {
   }
 }
 
-std::string Address::text() const {
+std::string Address::host() const {
+  if (ip_bytes().empty()) return {};
   char ip[INET6_ADDRSTRLEN] = "";
+  ::inet_ntop(family(), ip_bytes().data(), ip, sizeof ip);
+  return ip;
+}
+
+std::string Address::text() const {
   switch (family()) {
     case AF_INET:
-      ::inet_ntop(AF_INET, &storage_.v4.sin_addr, ip, sizeof ip);
-      return fmt::format("{}:{}", ip, port());
+      return fmt::format("{}:{}", host(), port());
     case AF_INET6:
-      ::inet_ntop(AF_INET6, &storage_.v6.sin6_addr, ip, sizeof ip);
-      return fmt::format("[{}]:{}", ip, port());
+      return fmt::format("[{}]:{}", host(), port());
     default:
       return "-";
   }

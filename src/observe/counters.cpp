@@ -66,16 +66,41 @@ void Counters::add_ktls(bool client, std::string_view where) {
 
 // ---- CounterTable
 
+std::uint64_t layout() {
+  std::uint64_t hash = 0xcbf29ce484222325ULL;  // FNV-1a
+  const auto mix = [&hash](std::string_view text) {
+    for (const char c : text) hash = (hash ^ static_cast<unsigned char>(c)) * 0x100000001b3ULL;
+  };
+#define TLSPLICE_MIX(name, ...) mix(#name);
+  TLSPLICE_COUNTERS(TLSPLICE_MIX)
+  TLSPLICE_LISTENER_COUNTERS(TLSPLICE_MIX)
+  TLSPLICE_TARGET_COUNTERS(TLSPLICE_MIX)
+  TLSPLICE_KTLS_COUNTERS(TLSPLICE_MIX)
+  TLSPLICE_HANDSHAKE_BUCKETS(TLSPLICE_MIX)
+  TLSPLICE_CONNECT_BUCKETS(TLSPLICE_MIX)
+  TLSPLICE_FLOW_BUCKETS(TLSPLICE_MIX)
+#undef TLSPLICE_MIX
+  for (const std::size_t size :
+       {sizeof(tlsplice_counters), sizeof(tlsplice_listener), sizeof(tlsplice_target),
+        sizeof(tlsplice_negotiated), sizeof(tlsplice_ktls), sizeof(tlsplice_histograms)}) {
+    mix(std::to_string(size) + ",");
+  }
+  return hash;
+}
+
 base::Result<CounterTable> CounterTable::create(const Shape& shape, const Backing& backing) {
   if (shape.workers == 0) return base::fail(base::Error::invalid("no worker, nothing to count"));
   CounterTable table;
   const std::size_t stride = shape.workers + 1;  // and the past
+  // A map has one row at least, also where there is nothing.
+  const std::size_t listeners = std::max<std::size_t>(1, shape.listeners.size());
+  const std::size_t targets = std::max<std::size_t>(1, shape.targets.size());
   for (const auto& made : {make(table.counters_, stride, backing.counters),
-                           make(table.listeners_, shape.listeners.size() * stride, backing.listeners),
-                           make(table.targets_, shape.targets.size() * stride, backing.targets),
+                           make(table.listeners_, listeners * stride, backing.listeners),
+                           make(table.targets_, targets * stride, backing.targets),
                            make(table.negotiated_, TLSPLICE_NEGOTIATED_ROWS * stride, backing.negotiated),
                            make(table.ktls_, TLSPLICE_KTLS_ROWS * stride, backing.ktls),
-                           make(table.histograms_, shape.listeners.size() * stride, backing.histograms)}) {
+                           make(table.histograms_, listeners * stride, backing.histograms)}) {
     if (!made) return base::fail(made.error());
   }
   table.enter_names(shape);
@@ -124,14 +149,40 @@ Counters CounterTable::worker(std::size_t index) const {
   return own;
 }
 
-PastRows CounterTable::past() const {
-  const std::size_t index = workers();
+FirstRows CounterTable::first_rows(std::size_t index) const {
   return {.counters = &counters_[index],
           .listeners = &listeners_[index],
           .targets = &targets_[index],
           .negotiated = &negotiated_[index * TLSPLICE_NEGOTIATED_ROWS],
           .ktls = &ktls_[index * TLSPLICE_KTLS_ROWS],
           .histograms = &histograms_[index]};
+}
+
+Shape CounterTable::shape() const {
+  Shape shape{.workers = workers(), .listeners = {}, .targets = {}};
+  for (std::size_t i = 0; i < listeners_.count(); i += stride())
+    shape.listeners.push_back({listeners_[i].listener, listeners_[i].protocol});
+  for (std::size_t i = 0; i < targets_.count(); i += stride())
+    shape.targets.push_back({targets_[i].target_group, targets_[i].target});
+  return shape;
+}
+
+Backing CounterTable::backing() const {
+  return {.counters = counters_.descriptor(),
+          .listeners = listeners_.descriptor(),
+          .targets = targets_.descriptor(),
+          .negotiated = negotiated_.descriptor(),
+          .ktls = ktls_.descriptor(),
+          .histograms = histograms_.descriptor()};
+}
+
+void CounterTable::forget_backing() {
+  counters_.forget_descriptor();
+  listeners_.forget_descriptor();
+  targets_.forget_descriptor();
+  negotiated_.forget_descriptor();
+  ktls_.forget_descriptor();
+  histograms_.forget_descriptor();
 }
 
 void CounterTable::bury(std::size_t worker) const {

@@ -58,8 +58,11 @@ void of_workers(const CounterTable& table, std::span<const Row> rows, auto visit
 void Past::add(const CounterTable& generation) {
   const std::size_t workers = generation.workers();
   for (const tlsplice_counters& row : generation.counter_rows().first(workers)) add_to(counters_, row);
-  of_workers(generation, generation.listener_rows(),
-             [&](const tlsplice_listener& row) { add_to(listeners_[text(row.listener)], row); });
+  of_workers(generation, generation.listener_rows(), [&](const tlsplice_listener& row) {
+    tlsplice_listener& sum = listeners_[text(row.listener)];
+    base::enter_text(sum.protocol, text(row.protocol));
+    add_to(sum, row);
+  });
   of_workers(generation, generation.histogram_rows(),
              [&](const tlsplice_histograms& row) { add_to(histograms_[text(row.listener)], row); });
   of_workers(generation, generation.target_rows(), [&](const tlsplice_target& row) {
@@ -76,7 +79,21 @@ void Past::add(const CounterTable& generation) {
 }
 
 void Past::write(const CounterTable& present) const {
-  const PastRows rows = present.past();
+  write(present, present.first_rows(present.workers()));
+}
+
+base::Result<CounterTable> Past::as_table() const {
+  Shape shape;
+  shape.listeners.clear();
+  shape.targets.clear();
+  for (const auto& [name, row] : listeners_) shape.listeners.push_back({name, text(row.protocol)});
+  for (const auto& [name, row] : targets_) shape.targets.push_back({name.first, name.second});
+  auto table = CounterTable::create(shape);
+  if (table) write(*table, table->first_rows(0));
+  return table;
+}
+
+void Past::write(const CounterTable& present, const FirstRows& rows) const {
   show_in(*rows.counters, counters_);
   for (std::size_t i = 0; i < present.listener_rows().size(); i += present.stride()) {
     tlsplice_listener& listener = rows.listeners[i];

@@ -11,6 +11,7 @@
 #include <sys/vfs.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <filesystem>
 #include <utility>
@@ -37,7 +38,7 @@ namespace {
 
 void set_sizes(numbers_bpf& skeleton, const Sizes& sizes) {
   const auto resize = [](bpf_map* map, std::size_t rows) {
-    bpf_map__set_max_entries(map, static_cast<__u32>(rows));
+    bpf_map__set_max_entries(map, static_cast<__u32>(std::max<std::size_t>(rows, 1)));
   };
   const std::size_t stride = sizes.workers + 1;  // and the past: observe::CounterTable
   skeleton.rodata->stride = static_cast<__u32>(stride);

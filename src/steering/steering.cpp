@@ -77,7 +77,7 @@ Result<void> Steering::attach(std::size_t listener, int socket) {
 }
 
 Result<void> Steering::offer(std::size_t listener, std::size_t worker, int socket) {
-  const int map = bpf_map__fd(loaded_.at(listener)->skeleton->maps.sockets);
+  const int map = sockets(listener);
   const auto key = static_cast<__u32>(worker);
   const auto value = static_cast<__u64>(socket);
   if (bpf_map_update_elem(map, &key, &value, BPF_ANY) != 0)
@@ -85,10 +85,17 @@ Result<void> Steering::offer(std::size_t listener, std::size_t worker, int socke
   return {};
 }
 
+int Steering::sockets(std::size_t listener) const {
+  return bpf_map__fd(loaded_.at(listener)->skeleton->maps.sockets);
+}
+
 void Steering::withdraw(std::size_t listener, std::size_t worker) {
-  const int map = bpf_map__fd(loaded_.at(listener)->skeleton->maps.sockets);
+  steering::withdraw(sockets(listener), worker);
+}
+
+void withdraw(int sockets, std::size_t worker) {
   const auto key = static_cast<__u32>(worker);
-  (void)bpf_map_delete_elem(map, &key);  // ENOENT: it is not there
+  (void)bpf_map_delete_elem(sockets, &key);  // ENOENT: it is not there
 }
 
 }  // namespace tlsplice::steering

@@ -267,7 +267,7 @@ class Places(AccessLog):
                 self.file.rename(file)
                 if count % 2:
                     self.file.touch()  # logrotate's "create"
-                self.proxy.tell(signal.SIGUSR2)
+                self.proxy.tell(signal.SIGUSR1)
                 self.proxy.wait_events("access_log_reopened", count)
             clients = load.result()
         last = self.flows(4)
@@ -280,7 +280,7 @@ class Places(AccessLog):
     def test_a_new_worker_writes_where_the_others_do(self):
         self.start()
         self.file.rename(self.folder / "old")
-        self.proxy.tell(signal.SIGUSR2)
+        self.proxy.tell(signal.SIGUSR1)
         self.proxy.wait_events("access_log_reopened")
         for pid in self.proxy.workers().values():
             os.kill(pid, signal.SIGKILL)
@@ -293,7 +293,7 @@ class Places(AccessLog):
         self.file.parent.mkdir()
         self.start()
         moved = self.file.parent.rename(self.folder / "moved")
-        self.proxy.tell(signal.SIGUSR2)
+        self.proxy.tell(signal.SIGUSR1)
         [event] = self.proxy.wait_events("access_log_not_reopened")
         self.assertIn(str(self.file), event["error"])
         self.file = moved / "access.log"

@@ -1,7 +1,7 @@
-"""Promised: under systemd the service says when it is ready, reloads and stops, gives signs of life when it is
-asked to, and takes the listening sockets of a socket unit, whose queues outlive it; the units in configs/
-are ones that systemd takes. Checked with a notification socket and listening sockets as systemd passes them,
-and with systemd-analyze."""
+"""Promised: under systemd the service says when it is ready, reloads and stops, gives signs of life when it
+is asked to, and takes the listening sockets of a socket unit, whose queues outlive it; the units in
+configs/ are ones that systemd takes. Checked with a notification socket and listening sockets as systemd
+passes them, and with systemd-analyze."""
 
 import os
 import pathlib

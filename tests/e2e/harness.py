@@ -174,7 +174,8 @@ class Proxy:
     """`with Proxy(config) as proxy:` runs the service until the block ends. Leaving the block sends SIGTERM
     and requires the promised end: status 0, no worker left, only log lines on stderr, no flow active."""
 
-    def __init__(self, config, environment=None, prefix=(), user=None, pass_fds=()):
+    def __init__(self, config, environment=None, prefix=(), user=None, pass_fds=(),
+                 program=PROGRAM):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tlsplice-e2e-"))
         self.config_file = self.folder / "tlsplice.toml"
         self.write_config(config)
@@ -187,9 +188,11 @@ class Proxy:
         self._known_workers = set()  # and monitors
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
-                [*prefix, PROGRAM, "run", "-c", str(self.config_file)], stdin=subprocess.DEVNULL, stdout=log,
-                stderr=log, env={**os.environ, **(environment or {})}, preexec_fn=end_with_the_test,
-                user=user, group=user, extra_groups=None if user is None else [], pass_fds=pass_fds)
+                [*prefix, str(program), "run", "-c", str(self.config_file)], stdin=subprocess.DEVNULL,
+                stdout=log, stderr=log, env={**os.environ, **(environment or {})},
+                preexec_fn=end_with_the_test,
+                user=user, group=user, extra_groups=None if user is None else [],
+                pass_fds=pass_fds)
 
     def __enter__(self):
         try:

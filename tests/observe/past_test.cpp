@@ -86,6 +86,36 @@ TEST(Past, WrittenAgainIsWhatItIsNow) {
   }
 }
 
+TEST(Past, AsATableIsAddedElsewhere) {
+  const CounterTable before = table_of(kBefore);
+  before.worker(1).add(&C::NewFlowCount, 3);
+  before.worker(1).add(1, &L::NewFlowCount, 3);
+  before.worker(0).add(1, &T::NewFlowCount, 2);
+  before.worker(0).add({"client", "TLSv1.3", "TLS_AES_128_GCM_SHA256", "X25519"});
+  Past past;
+  past.add(before);
+  const auto left = past.as_table();
+  ASSERT_TRUE(left.has_value());
+  // As another process would that has the descriptors.
+  const auto found = CounterTable::create({.workers = 1,
+                                           .listeners = {{"plain", "TCP"}, {"web", "TLS"}},
+                                           .targets = {{"app", "192.0.2.1:80"}, {"app", "192.0.2.2:80"}}},
+                                          left->backing());
+  ASSERT_TRUE(found.has_value());
+  Past elsewhere;
+  elsewhere.add(*found);
+  const CounterTable after = table_of(kAfter);
+  elsewhere.write(after);
+  EXPECT_EQ(after.sum(&C::NewFlowCount), 3u);
+  EXPECT_EQ(after.sum(0, &L::NewFlowCount), 3u);
+  EXPECT_EQ(after.sum(0, &T::NewFlowCount), 2u);
+  EXPECT_EQ(after.negotiated_rows()[TLSPLICE_NEGOTIATED_ROWS].NegotiatedCount, 1u);
+}
+
+TEST(Past, OfNothingIsATableToo) {
+  EXPECT_TRUE(Past().as_table().has_value());
+}
+
 TEST(Past, CombinationsBeyondTheRowsAreOthers) {
   const CounterTable before = table_of({.workers = 2, .listeners = {{"web", "TLS"}}});
   const CounterTable after = table_of({.workers = 1, .listeners = {{"web", "TLS"}}});

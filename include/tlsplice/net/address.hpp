@@ -26,6 +26,8 @@ class Address {
   std::uint16_t port() const;
   /// 4 or 16 bytes in network order; empty for a default-constructed Address.
   std::string_view ip_bytes() const;
+  /// "192.0.2.1", "2001:db8::1": what parse() takes; empty when the Address is
+  std::string host() const;
   /// "192.0.2.1:443", "[2001:db8::1]:443", "-" when empty
   std::string text() const;
 

@@ -108,9 +108,9 @@ struct Backing {
   int histograms = -1;
 };
 
-/// The first row for the past of each kind: `stride()` apart for listeners and targets, side by side for the
-/// others.
-struct PastRows {
+/// The first row of each kind that a worker has, or the past: `stride()` apart for listeners and targets,
+/// side by side for the others.
+struct FirstRows {
   tlsplice_counters* counters;
   tlsplice_listener* listeners;
   tlsplice_target* targets;
@@ -118,6 +118,9 @@ struct PastRows {
   tlsplice_ktls* ktls;
   tlsplice_histograms* histograms;
 };
+
+/// What the rows are like in this program: tables of one that says otherwise cannot be read.
+std::uint64_t layout();
 
 /// Owns the mappings. Inherited by fork, gone with the last process.
 class CounterTable {
@@ -135,8 +138,12 @@ class CounterTable {
   __u64 sum(std::size_t listener, ListenerCounter counter) const;
   __u64 sum(std::size_t target, TargetCounter counter) const;
 
-  /// For observe::Past.
-  PastRows past() const;
+  /// For observe::Past, whose own are those behind the last worker's.
+  FirstRows first_rows(std::size_t worker) const;
+  /// Whoever has the Shape and what the rows lie in can create() the same table again.
+  Shape shape() const;
+  Backing backing() const;
+  void forget_backing();
 
   // The rows as they lie in memory, for who shows them: read with base::shared_get. Those of a listener or
   // target stand side by side, `stride()` of them.

@@ -21,8 +21,12 @@ class Past {
   void add(const CounterTable& generation);
   /// Into the rows for the past of the present one.
   void write(const CounterTable& present) const;
+  /// All of it as a table of one worker, to be added to another Past elsewhere.
+  base::Result<CounterTable> as_table() const;
 
  private:
+  void write(const CounterTable& present, const FirstRows& rows) const;
+
   using Name = std::pair<std::string, std::string>;
   using Combination = std::tuple<std::string, std::string, std::string, std::string>;
 

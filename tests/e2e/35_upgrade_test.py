@@ -1,0 +1,226 @@
+"""Promised: another program takes the place of a running one (SIGUSR2), in the same process, and nobody
+notices: flows go on with the workers that they have, no connection is refused, reset or lost, the totals
+go on. A program that does not start, or does not take the configuration, changes nothing. Checked with
+copies of the program put where the service was started from, and with clients that verify every byte."""
+
+import json
+import os
+import pathlib
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+import threading
+import unittest
+
+import harness
+from certificates import certificates
+from harness import (Proxy, group, process_exists, reserve_port, scaled, service, tcp_listener, tls_listener,
+                     wait_until)
+from peers import Target, echoed, serve_echo, tcp_client
+
+LOAD = os.environ.get("TLSPLICE_LOAD") or str(pathlib.Path(harness.PROGRAM).with_name("tlsplice-load"))
+UPGRADES = scaled(10, 3)
+
+
+def load(*arguments):
+    return subprocess.Popen([LOAD, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
+                            text=True, preexec_fn=harness.end_with_the_test)
+
+
+class Upgrade(unittest.TestCase):
+    def setUp(self):
+        folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory(prefix="tlsplice-e2e-")))
+        folder.chmod(0o755)
+        self.program = folder / "tlsplice"
+        shutil.copy2(harness.PROGRAM, self.program)
+        self.port = reserve_port()
+        self.echo = self.enterContext(Target(serve_echo))
+
+    def start(self, listeners=None, **top):
+        config = service(listeners or [tcp_listener(self.port)], [group(self.echo)], **top)
+        self.proxy = self.enterContext(Proxy(config, program=self.program))
+        return self.proxy
+
+    def install(self, content=None):
+        """Another file where the program is: a copy, or this text."""
+        new = self.program.with_name("new")
+        if content is None:
+            shutil.copy2(harness.PROGRAM, new)
+        else:
+            new.write_text(content)
+            new.chmod(0o755)
+        new.rename(self.program)
+
+    def upgrade(self):
+        """What the service said."""
+        answers = "upgraded", "not_upgraded"
+        before = {event: len(self.proxy.events(event)) for event in answers}
+        self.proxy.tell(signal.SIGUSR2)
+        return wait_until("an answer to SIGUSR2", lambda: next(
+            (self.proxy.events(event)[-1] for event in answers
+             if len(self.proxy.events(event)) > before[event]), None))
+
+    def upgraded(self):
+        said = self.upgrade()
+        self.assertEqual(said["event"], "upgraded", said)
+
+    def running_program(self):
+        return os.stat(f"/proc/{self.proxy.process.pid}/exe").st_ino
+
+
+class Replaced(Upgrade):
+    def test_the_program_is_another_one_and_flows_go_on(self):
+        proxy = self.start()
+        flow = self.enterContext(tcp_client(self.port))
+        self.assertTrue(echoed(flow))
+        before = self.running_program()
+        old = set(proxy.workers().values())
+        self.install()
+        self.upgraded()
+        self.assertEqual(self.running_program(), self.program.stat().st_ino)
+        self.assertNotEqual(self.running_program(), before)
+        self.assertTrue(echoed(flow))
+        with tcp_client(self.port) as new:
+            self.assertTrue(echoed(new))
+        self.assertFalse(old & set(proxy.workers().values()))
+        proxy.wait_counters(ActiveFlowCount=1, NewFlowCount=2)
+        flow.close()
+        wait_until("the old workers end", lambda: not any(map(process_exists, old)))
+        proxy.wait_counters(ActiveFlowCount=0, NewFlowCount=2, WorkerDeathCount=0)
+
+    def test_flows_outlive_upgrades_and_reloads_in_any_order(self):
+        proxy = self.start()
+        flows = []
+        for step in "reload", "upgrade", "upgrade", "reload", "upgrade":
+            flows.append(self.enterContext(tcp_client(self.port)))
+            self.assertTrue(echoed(flows[-1]))
+            if step == "reload":
+                self.assertEqual(proxy.reload(), "reloaded")
+            else:
+                self.upgraded()
+            for flow in flows:
+                self.assertTrue(echoed(flow))
+        total = sum(2 * 5 * (1 + len(flows) - i) for i in range(len(flows)))
+        proxy.wait_counters(ActiveFlowCount=5, NewFlowCount=5, ProcessedBytes=total)
+        listed = harness.run_program("flows", "-c", proxy.config_file, "--json")
+        self.assertEqual(len(json.loads(listed.stdout)["Flows" if "Flows" in listed.stdout else "flows"]), 5)
+        for flow in flows:
+            flow.close()
+        proxy.wait_counters(ActiveFlowCount=0, NewFlowCount=5)
+
+    def test_the_configuration_may_be_another_one_too(self):
+        proxy, other = self.start(), reserve_port()
+        listeners = [tcp_listener(other), tls_listener(self.port, certificates().leaf())]
+        proxy.write_config(service(listeners, [group(self.echo)], workers=3))
+        self.upgraded()
+        with tcp_client(other) as connection:
+            self.assertTrue(echoed(connection))
+        self.assertEqual(len(proxy.workers()), 3)
+
+    def test_a_stop_ends_what_predecessors_left(self):
+        proxy = self.start(drain_timeout="300ms")
+        flow = self.enterContext(tcp_client(self.port))
+        self.assertTrue(echoed(flow))
+        self.upgraded()
+        self.assertEqual(proxy.stop(), 0)
+        self.assertEqual(len(proxy.events("flow", end="cut")), 1)
+
+    def test_the_manager_is_told_by_the_successor(self):
+        with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as manager:
+            address = f"tlsplice-test-{os.getpid()}"
+            manager.bind("\0" + address)
+            manager.settimeout(harness.PATIENCE)
+            config = service([tcp_listener(self.port)], [group(self.echo)])
+            self.proxy = self.enterContext(Proxy(config, program=self.program,
+                                                 environment={"NOTIFY_SOCKET": "@" + address}))
+            self.assertIn("generation 1", manager.recv(4096).decode())
+            self.upgraded()
+            self.assertIn("generation 2", manager.recv(4096).decode())
+
+
+class Refused(Upgrade):
+    def test_a_program_that_does_not_work_changes_nothing(self):
+        proxy = self.start()
+        flow = self.enterContext(tcp_client(self.port))
+        workers = proxy.workers()
+        cases = {"not today": "#!/bin/sh\necho not today\nexit 1\n", "wait status": "#!/bin/sh\nexit 3\n",
+                 "errno": "no program at all"}
+        for word, content in cases.items():
+            with self.subTest(word):
+                self.install(content)
+                said = self.upgrade()
+                self.assertEqual(said["event"], "not_upgraded")
+                self.assertIn(word, said["error"])
+                self.assertEqual(proxy.workers(), workers)
+                self.assertTrue(echoed(flow))
+        self.install()
+        self.upgraded()
+        self.assertTrue(echoed(flow))
+
+    def test_a_wrong_configuration_changes_nothing(self):
+        proxy = self.start()
+        workers = proxy.workers()
+        proxy.config_file.write_text("nonsense = 1")
+        said = self.upgrade()
+        self.assertEqual(said["event"], "not_upgraded")
+        self.assertIn("nonsense", said["error"])
+        self.assertEqual(proxy.workers(), workers)
+
+    def test_one_that_is_taken_and_then_cannot_serve_leaves_it_to_the_old_workers(self):
+        """An address that is taken is found only on the way to serve: the file is good by itself."""
+        proxy = self.start()
+        taken = self.enterContext(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        good = service([tcp_listener(self.port)], [group(self.echo)])
+        proxy.write_config(service([tcp_listener(self.port), tcp_listener(taken, name="more")],
+                                   [group(self.echo)]))
+        said = self.upgrade()
+        self.assertEqual(said["event"], "not_upgraded")
+        self.assertIn("in use", said["error"])
+        with tcp_client(self.port) as connection:
+            self.assertTrue(echoed(connection))
+        self.assertEqual(proxy.reload(good), "reloaded")
+        with tcp_client(self.port) as connection:
+            self.assertTrue(echoed(connection))
+
+
+class UnderLoad(Upgrade):
+    def test_upgrades_lose_nothing(self):
+        web, plain = reserve_port(), reserve_port()
+        served = load("serve", "--listen", "127.0.0.1:0")
+        self.echo = served.stdout.readline().rpartition(" ")[2].strip()
+        self.start([tls_listener(web, certificates().leaf(), name="web",
+                                 ssl_policy="ELBSecurityPolicy-TLS13-1-2-2021-06"), tcp_listener(plain)])
+        resting = load("client", "--connect", f"127.0.0.1:{web}", "--tls", "idle", "--flows", 50)
+        self.assertEqual(resting.stdout.readline().strip(), "up 50")
+        stop, statuses = threading.Event(), []
+
+        def keep_running(port, *case):
+            while not stop.is_set():
+                client = load("client", "--connect", f"127.0.0.1:{port}", *case)
+                client.communicate(timeout=3 * harness.PATIENCE)
+                statuses.append(client.returncode)
+        threads = [threading.Thread(target=keep_running, args=arguments, daemon=True) for arguments in (
+            (web, "--tls", "soak", "--flows", scaled(100, 20), "--concurrency", 10),
+            (plain, "soak", "--flows", scaled(200, 40), "--concurrency", 10),
+            (plain, "messages", "--seconds", 2, "--connections", 8))]
+        for thread in threads:
+            thread.start()
+        for _ in range(UPGRADES):
+            self.install()
+            self.upgraded()
+        stop.set()
+        for thread in threads:
+            thread.join()
+        resting.communicate("\n", timeout=harness.PATIENCE)
+        self.assertEqual((resting.returncode, set(statuses)), (0, {0}))
+        served.send_signal(signal.SIGTERM)
+        output, _ = served.communicate(timeout=harness.PATIENCE)
+        self.assertEqual(served.returncode, 0, output)
+        self.proxy.wait_counters(ActiveFlowCount=0, NewFlowCount=json.loads(output.splitlines()[-1])["flows"],
+                                 WorkerDeathCount=0)
+
+
+if __name__ == "__main__":
+    harness.main()
