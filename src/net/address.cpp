@@ -53,6 +53,13 @@ std::uint16_t Address::port() const {
   }
 }
 
+Address Address::with_port(std::uint16_t port) const {
+  Address copy = *this;
+  if (family() == AF_INET) copy.storage_.v4.sin_port = htons(port);
+  if (family() == AF_INET6) copy.storage_.v6.sin6_port = htons(port);
+  return copy;
+}
+
 std::string_view Address::ip_bytes() const {
   switch (family()) {
     case AF_INET:

@@ -39,6 +39,29 @@ base::Result<base::Fd> stream_socket(const Address& address) {
   return socket;
 }
 
+base::Result<base::Fd> stream_socket_from(const Address& source) {
+  auto socket = stream_socket(source);
+  if (!socket) return socket;
+  // CAP_NET_RAW is enough, whatever ip(7) says: do_ip_setsockopt in net/ipv4/ip_sockglue.c.
+  const int on = 1;
+  const bool v6 = source.family() == AF_INET6;
+  if (::setsockopt(socket->get(), v6 ? IPPROTO_IPV6 : IPPROTO_IP, v6 ? IPV6_TRANSPARENT : IP_TRANSPARENT, &on,
+                   sizeof on) != 0) {
+    return base::fail(base::Error::system(fmt::format("speak as {}", source.text()), errno));
+  }
+  // Not the port that `source` has: the same one may be in use towards the same target already, by a flow
+  // through another listener, or for a minute after a flow's end (TIME_WAIT) when the client has moved on and
+  // used its port again. The kernel's choice at connect(2), knowing both ends, is one that is free for this
+  // very pair: so an address and a target have net.ipv4.ip_local_port_range for themselves, whoever else
+  // there is.
+  set_option(socket->get(), IPPROTO_IP, IP_BIND_ADDRESS_NO_PORT, 1);
+  const Address any_port = source.with_port(0);
+  if (::bind(socket->get(), any_port.data(), any_port.size()) != 0) {
+    return base::fail(base::Error::system(fmt::format("bind {}", any_port.text()), errno));
+  }
+  return socket;
+}
+
 namespace {
 
 /// A bound socket. Its address is taken by nobody else, nor can it be from now on.

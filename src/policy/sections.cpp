@@ -38,6 +38,7 @@ constexpr const char* kTlvsExample = R"(["authority", "ssl"])";
 
 std::vector<HostPort> read_targets(TableReader& table);
 ProxyProtocol read_proxy_protocol(TableReader& table);
+bool read_preserve_client_ip(TableReader& table);
 bool is_name(std::string_view name);
 bool is_user(std::string_view user);
 bool is_bpf_directory(std::string_view path);
@@ -178,6 +179,7 @@ TargetGroup read_target_group(TableReader table, Seen& seen) {
     group.ktls = read_ktls(table);
   }
   group.proxy_protocol_v2 = read_proxy_protocol(table);
+  group.preserve_client_ip = read_preserve_client_ip(table);
   table.finish();
   return group;
 }
@@ -260,6 +262,16 @@ ProxyProtocol read_proxy_protocol(TableReader& table) {
   }
   keys->finish();
   return header;
+}
+
+// The load balancer's attribute preserve_client_ip.enabled; false is its default for targets by IP address.
+bool read_preserve_client_ip(TableReader& table) {
+  auto keys = table.table("preserve_client_ip", "{ enabled = true }");
+  if (!keys) return false;
+  keys->require("enabled", "true or false");
+  const bool enabled = keys->boolean("enabled").value_or(false);
+  keys->finish();
+  return enabled;
 }
 
 bool is_name(std::string_view name) {

@@ -227,7 +227,8 @@ Task<std::expected<base::Fd, End>> Session::connect_target(std::uint64_t hash) {
     const std::size_t chosen = (first + i) % targets.size();
     const net::Address& target = targets[chosen];
     const base::Instant began = here_.ring.now();
-    auto socket = co_await uring::connect(here_.ring, here_.stop, target, service_.group.connect_timeout);
+    auto socket = co_await uring::connect(here_.ring, here_.stop, target, service_.group.connect_timeout,
+                                          targets::source_address(service_.group, record_.client, target));
     if (socket) {
       record_.target = target;
       target_socket_ = socket->get();

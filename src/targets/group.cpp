@@ -29,6 +29,19 @@ std::uint64_t mix(std::uint64_t hash, const net::Address& address) {
   return avalanche(hash ^ address.port());
 }
 
+bool is_loopback(const net::Address& address) {
+  const std::string_view ip = address.ip_bytes();
+  if (address.family() == AF_INET) return ip[0] == 127;
+  return ip == std::string_view(reinterpret_cast<const char*>(&in6addr_loopback), sizeof in6addr_loopback);
+}
+
+/// 169.254.0.0/16, fe80::/10: means nothing beyond its own link.
+bool is_link_local(const net::Address& address) {
+  const auto byte = [&](std::size_t i) { return static_cast<unsigned char>(address.ip_bytes()[i]); };
+  return address.family() == AF_INET ? byte(0) == 169 && byte(1) == 254
+                                     : byte(0) == 0xfe && (byte(1) & 0xc0U) == 0x80;
+}
+
 }  // namespace
 
 base::Result<Group> Group::from(const policy::TargetGroup& configured) {
@@ -37,7 +50,8 @@ base::Result<Group> Group::from(const policy::TargetGroup& configured) {
               .targets = {},
               .connect_timeout = configured.connect_timeout,
               .ktls = configured.ktls,
-              .proxy_protocol_v2 = configured.proxy_protocol_v2};
+              .proxy_protocol_v2 = configured.proxy_protocol_v2,
+              .preserve_client_ip = configured.preserve_client_ip};
   for (const policy::HostPort& target : configured.targets) {
     auto address = net::Address::parse(target.host, target.port);
     if (!address) return base::fail(address.error());
@@ -57,6 +71,12 @@ std::size_t choose(std::uint64_t hash, std::size_t count) {
   TLSPLICE_EXPECT(count > 0, "a target group has at least one target");
   // The upper half of a 128-bit product: no division, and no bias that matters below 2^32 targets.
   return static_cast<std::size_t>((static_cast<unsigned __int128>(hash) * count) >> 64);
+}
+
+net::Address source_address(const Group& group, const net::Address& client, const net::Address& target) {
+  if (!group.preserve_client_ip || client.family() != target.family()) return {};
+  if (is_link_local(client) || (is_loopback(client) && !is_loopback(target))) return {};
+  return client;
 }
 
 }  // namespace tlsplice::targets

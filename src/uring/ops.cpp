@@ -75,8 +75,9 @@ void Splice::await_suspend(std::coroutine_handle<> waiter) {
   start(waiter, entry);
 }
 
-Task<base::Result<base::Fd>> connect(Ring& ring, Stop& stop, net::Address address, base::Milliseconds limit) {
-  auto socket = net::stream_socket(address);
+Task<base::Result<base::Fd>> connect(Ring& ring, Stop& stop, net::Address address, base::Milliseconds limit,
+                                     net::Address source) {
+  auto socket = source.family() == AF_UNSPEC ? net::stream_socket(address) : net::stream_socket_from(source);
   if (!socket) co_return socket;
   Stop within(stop);
   const Deadline deadline(ring, within, limit);

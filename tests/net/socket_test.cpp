@@ -12,6 +12,7 @@
 #include <set>
 #include <vector>
 
+#include "../base/child.hpp"
 #include "loopback.hpp"
 
 namespace tlsplice::net {
@@ -241,6 +242,29 @@ TEST(Socket, ResetOnCloseIsAResetForThePeer) {
   char byte = 0;
   EXPECT_EQ(::recv(connection.peer.get(), &byte, 1, 0), -1);
   EXPECT_EQ(errno, ECONNRESET);
+}
+
+/// As the user nobody, which has no capability, if not this process's.
+std::string speak_as(const Address& source, bool unprivileged) {
+  return tests::in_child([&]() -> std::string {
+    if (unprivileged && ::setuid(65534) != 0) return "setuid";
+    auto socket = stream_socket_from(source);
+    if (!socket) return socket.error().text();
+    if (!never_blocks_and_is_not_inherited(socket->get())) return "blocks, or is inherited";
+    return local_address(socket->get()).text();
+  });
+}
+
+TEST(Socket, SpeaksAsSomebodyElseWhereItMay) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs CAP_NET_RAW";
+  EXPECT_EQ(speak_as(*Address::parse("203.0.113.5", 50'000), false), "203.0.113.5:0");
+  EXPECT_EQ(speak_as(*Address::parse("2001:db8::5", 50'000), false), "[2001:db8::5]:0");
+}
+
+TEST(Socket, SpeaksAsNobodyElseWithoutTheRight) {
+  if (::geteuid() != 0) GTEST_SKIP() << "needs root to become nobody";
+  EXPECT_EQ(speak_as(*Address::parse("203.0.113.5", 50'000), true),
+            "speak as 203.0.113.5:50000: Operation not permitted");
 }
 
 }  // namespace

@@ -157,6 +157,7 @@ policy::TargetGroup configured() {
           .connect_timeout = base::Milliseconds(1234),
           .ktls = policy::Ktls::kOff,
           .proxy_protocol_v2 = {.enabled = true, .ssl = true},
+          .preserve_client_ip = true,
           .place = {}};
 }
 
@@ -168,6 +169,7 @@ TEST(Group, IsTheConfiguredOne) {
   EXPECT_EQ(group->connect_timeout, base::Milliseconds(1234));
   EXPECT_EQ(group->ktls, policy::Ktls::kOff);
   EXPECT_EQ(group->proxy_protocol_v2, (policy::ProxyProtocol{.enabled = true, .ssl = true}));
+  EXPECT_TRUE(group->preserve_client_ip);
   EXPECT_EQ(group->targets, (std::vector{address("192.0.2.1", 80), address("2001:db8::1", 443)}));
 }
 
@@ -177,6 +179,46 @@ TEST(Group, RefusesANameWhereAnAddressBelongs) {
   const auto group = Group::from(wrong);
   ASSERT_FALSE(group.has_value());
   EXPECT_EQ(group.error().text(), "\"app.internal\" is not an IP address");
+}
+
+/// "client's" or "own": whose address the target sees.
+std::string seen(const char* client_host, const char* target_host, bool preserve = true) {
+  Group group;
+  group.preserve_client_ip = preserve;
+  const net::Address client = address(client_host, 50'000);
+  const net::Address source = source_address(group, client, address(target_host, 8080));
+  if (source.family() == AF_UNSPEC) return "own";
+  return source == client ? "client's" : source.text();
+}
+
+TEST(SourceAddress, IsTheClientsWhereTheGroupPreservesIt) {
+  EXPECT_EQ(seen("192.0.2.1", "10.0.0.1"), "client's");
+  EXPECT_EQ(seen("2001:db8::1", "fd00::1"), "client's");
+  EXPECT_EQ(seen("192.0.2.1", "10.0.0.1", false), "own");
+  EXPECT_EQ(seen("2001:db8::1", "fd00::1", false), "own");
+}
+
+TEST(SourceAddress, IsOursAcrossIpVersions) {
+  EXPECT_EQ(seen("192.0.2.1", "fd00::1"), "own");
+  EXPECT_EQ(seen("2001:db8::1", "10.0.0.1"), "own");
+}
+
+TEST(SourceAddress, IsOursWhereNothingCouldAnswerToTheClients) {
+  EXPECT_EQ(seen("127.0.0.1", "10.0.0.1"), "own");
+  EXPECT_EQ(seen("127.1.2.3", "10.0.0.1"), "own");
+  EXPECT_EQ(seen("::1", "fd00::1"), "own");
+  EXPECT_EQ(seen("169.254.7.7", "10.0.0.1"), "own");
+  EXPECT_EQ(seen("fe80::1", "fd00::1"), "own");
+  EXPECT_EQ(seen("febf::1", "fd00::1"), "own");
+}
+
+TEST(SourceAddress, IsTheClientsWhereItCan) {
+  EXPECT_EQ(seen("127.0.0.1", "127.0.0.1"), "client's");
+  EXPECT_EQ(seen("::1", "::1"), "client's");
+  EXPECT_EQ(seen("192.0.2.1", "127.0.0.1"), "client's");
+  EXPECT_EQ(seen("169.253.7.7", "10.0.0.1"), "client's");
+  EXPECT_EQ(seen("fec0::1", "fd00::1"), "client's");
+  EXPECT_EQ(seen("::2", "fd00::1"), "client's");
 }
 
 }  // namespace

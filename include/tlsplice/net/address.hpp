@@ -24,6 +24,7 @@ class Address {
   socklen_t size() const;
   int family() const { return storage_.any.sa_family; }
   std::uint16_t port() const;
+  Address with_port(std::uint16_t port) const;
   /// 4 or 16 bytes in network order; empty for a default-constructed Address.
   std::string_view ip_bytes() const;
   /// "192.0.2.1", "2001:db8::1": what parse() takes; empty when the Address is

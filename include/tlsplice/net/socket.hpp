@@ -39,6 +39,11 @@ base::Result<void> expect_free(const Address& address);
 /// A TCP socket of the address's family, not yet connected.
 base::Result<base::Fd> stream_socket(const Address& address);
 
+/// The same, for a connection that comes from the IP address of `source`, which need not be this host's
+/// (IP_TRANSPARENT; EPERM without CAP_NET_RAW or CAP_NET_ADMIN). Which port is the kernel's choice, made when
+/// the socket connects.
+base::Result<base::Fd> stream_socket_from(const Address& source);
+
 /// A connection taken from the queue of a listening socket, or the errno: EAGAIN when the queue is empty.
 struct Accepted {
   base::Fd socket;

@@ -82,6 +82,7 @@ struct TargetGroup {
   Milliseconds connect_timeout = kDefaultConnectTimeout;
   Ktls ktls = Ktls::kAuto;  // of the connections to its targets; kTls only
   ProxyProtocol proxy_protocol_v2 = {};
+  bool preserve_client_ip = false;  // targets see the client's address, not this host's
   Place place;
 };
 

@@ -20,6 +20,7 @@ struct Group {
   base::Milliseconds connect_timeout{};
   policy::Ktls ktls = policy::Ktls::kAuto;
   policy::ProxyProtocol proxy_protocol_v2 = {};
+  bool preserve_client_ip = false;
 
   static base::Result<Group> from(const policy::TargetGroup& configured);
 };
@@ -39,5 +40,11 @@ std::uint64_t flow_hash(const FlowKey& key, std::uint64_t seed);
 
 /// The index of the target for this hash, each equally likely. `count` > 0.
 std::size_t choose(std::uint64_t hash, std::size_t count);
+
+/// Whose address a connection to `target` comes from: the client's where the group preserves it, else empty
+/// for this host's own. Also this host's own where nothing could answer to the client's: across IP versions,
+/// as at the load balancer; for a client on this host's loopback and a target elsewhere; for a link-local
+/// client.
+net::Address source_address(const Group& group, const net::Address& client, const net::Address& target);
 
 }  // namespace tlsplice::targets

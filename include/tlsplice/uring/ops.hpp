@@ -67,8 +67,9 @@ class [[nodiscard]] Connect final : private Op {
 };
 
 /// A connected, non-blocking socket towards `address`, or why there is none: kRefused, kTimedOut, kStopped,
-/// kExhausted.
-Task<base::Result<base::Fd>> connect(Ring& ring, Stop& stop, net::Address address, base::Milliseconds limit);
+/// kExhausted. `source` is whose address it comes from (net::stream_socket_from); empty: this host's own.
+Task<base::Result<base::Fd>> connect(Ring& ring, Stop& stop, net::Address address, base::Milliseconds limit,
+                                     net::Address source = {});
 
 /// splice(2) by the ring, between a socket and a pipe, non-blocking on both; yields the bytes moved. Kernels
 /// so far hand each one to a worker thread (trap 71), so `from` and `to` should be ready.
