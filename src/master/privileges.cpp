@@ -44,11 +44,15 @@ Result<void> become(const Identity& identity) {
   return {};
 }
 
-Result<void> empty_capabilities() {
+Result<void> reduce_capabilities(Keep keep) {
   __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
-  __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = {};
-  if (::syscall(SYS_capset, &header, none) != 0)
-    return base::fail(Error::system("give up capabilities", errno));
+  __user_cap_data_struct kept[_LINUX_CAPABILITY_U32S_3] = {};
+  if (keep == Keep::kNetRaw) kept[0].effective = kept[0].permitted = 1U << CAP_NET_RAW;
+  if (::syscall(SYS_capset, &header, kept) != 0) {
+    return base::fail(Error::system(
+        keep == Keep::kNetRaw ? "keep CAP_NET_RAW, without the other capabilities" : "give up capabilities",
+        errno));
+  }
   return {};
 }
 
@@ -91,12 +95,15 @@ std::uint64_t raise_descriptor_limit(std::uint64_t wanted) {
   return limit.rlim_cur;
 }
 
-Result<void> drop_privileges(const std::optional<Identity>& identity, pid_t parent) {
+Result<void> drop_privileges(const std::optional<Identity>& identity, pid_t parent, Keep keep) {
   if (auto done = empty_bounding_set(); !done) return done;
   if (identity) {
+    // Else the change of user would take them all (capabilities(7)).
+    if (keep != Keep::kNothing && ::prctl(PR_SET_KEEPCAPS, 1) != 0)
+      return base::fail(Error::system("keep capabilities", errno));
     if (auto done = become(*identity); !done) return done;
   }
-  if (auto done = empty_capabilities(); !done) return done;
+  if (auto done = reduce_capabilities(keep); !done) return done;
   if (::prctl(PR_SET_NO_NEW_PRIVS, 1, 0, 0, 0) != 0)
     return base::fail(Error::system("set no_new_privs", errno));
   if (::prctl(PR_SET_DUMPABLE, kDumpable) != 0) return base::fail(Error::system("forbid core dumps", errno));

@@ -24,8 +24,14 @@ base::Result<std::optional<Identity>> identity_of(const std::string& user);
 /// Raises RLIMIT_NOFILE to `wanted` if it can, else as far as it can; returns what it is now.
 std::uint64_t raise_descriptor_limit(std::uint64_t wanted);
 
-/// Gives up groups, user, every capability (the bounding set too) and the right to gain any (no_new_privs);
-/// no core dump and no tracer may read the keys; the process is told to drain when its parent dies.
-base::Result<void> drop_privileges(const std::optional<Identity>& identity, pid_t parent);
+/// kNetRaw: CAP_NET_RAW, with which a socket may speak as the client (IP_TRANSPARENT). No program that the
+/// process might execute would have it.
+enum class Keep : std::uint8_t { kNothing, kNetRaw };
+
+/// Gives up groups, user, every capability but those to keep (the bounding set wholly) and the right to gain
+/// any (no_new_privs); no core dump and no tracer may read the keys; the process is told to drain when its
+/// parent dies.
+base::Result<void> drop_privileges(const std::optional<Identity>& identity, pid_t parent,
+                                   Keep keep = Keep::kNothing);
 
 }  // namespace tlsplice::master

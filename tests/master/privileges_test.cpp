@@ -7,8 +7,10 @@
 #include <grp.h>
 #include <gtest/gtest.h>
 #include <linux/capability.h>
+#include <netinet/in.h>
 #include <sys/prctl.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -103,6 +105,41 @@ std::string drop_as_an_ordinary_user() {
     return dropped.error().text();
   }
   return capabilities() + rest();
+}
+
+/// With CAP_NET_RAW alone; "" when that is all there is.
+std::string drop_all_but_net_raw(const std::optional<Identity>& identity) {
+  if (const auto dropped = drop_privileges(identity, ::getppid(), Keep::kNetRaw); !dropped)
+    return dropped.error().text();
+  __user_cap_header_struct header{.version = _LINUX_CAPABILITY_VERSION_3, .pid = 0};
+  __user_cap_data_struct sets[_LINUX_CAPABILITY_U32S_3] = {};
+  if (::syscall(SYS_capget, &header, sets) != 0) return "capget failed";
+  constexpr auto kNetRaw = 1U << CAP_NET_RAW;
+  if (sets[0].effective != kNetRaw || sets[0].permitted != kNetRaw || sets[0].inheritable != 0 ||
+      sets[1].effective != 0 || sets[1].permitted != 0 || sets[1].inheritable != 0) {
+    return fmt::format("capabilities are {:x}", sets[0].permitted);
+  }
+  const base::Fd socket(::socket(AF_INET, SOCK_STREAM, 0));
+  const int on = 1;
+  if (::setsockopt(socket.get(), IPPROTO_IP, IP_TRANSPARENT, &on, sizeof on) != 0) return "cannot speak as";
+  return rest();
+}
+
+TEST(DropPrivileges, KeepsTheOneCapabilityThatWasAskedFor) {
+  if (!is_root()) GTEST_SKIP() << "needs root";
+  EXPECT_EQ(
+      tests::in_child([] { return drop_all_but_net_raw(kNobody) + identity_is(kNobody) + bounding_set(); }),
+      "");
+  EXPECT_EQ(tests::in_child([] { return drop_all_but_net_raw(std::nullopt); }), "");
+}
+
+TEST(DropPrivileges, CannotKeepWhatIsNotThere) {
+  if (!is_root()) GTEST_SKIP() << "needs root to become an ordinary user";
+  EXPECT_EQ(tests::in_child([]() -> std::string {
+              if (::setresuid(65534, 65534, 65534) != 0) return "setresuid";
+              return drop_all_but_net_raw(std::nullopt);
+            }),
+            "keep CAP_NET_RAW, without the other capabilities: Operation not permitted");
 }
 
 TEST(DropPrivileges, WorksForAnOrdinaryUser) {
