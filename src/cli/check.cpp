@@ -1,9 +1,13 @@
 // tlsplice check: everything that run does before it starts, and what each listener will really offer.
 #include <fmt/format.h>
+#include <fmt/ranges.h>
+#include <sys/socket.h>
 
+#include <algorithm>
 #include <cstdio>
 
 #include "load.hpp"
+#include "tlsplice/master/client_ip.hpp"
 #include "tlsplice/master/prepare.hpp"
 #include "verbs.hpp"
 
@@ -27,6 +31,21 @@ void print_offer(const tls::Offer& offer) {
   for (const std::string& warning : offer.warnings) fmt::print("  warning: {}\n", warning);
 }
 
+/// Whether the targets of this listener can see its clients.
+void print_client_ip(const policy::Config& config, const targets::Group& group) {
+  if (!group.preserve_client_ip) return;
+  const std::string missing = master::missing_for_client_ip(config);
+  fmt::print("  {:<10} preserved\n", "client_ip");
+  if (!missing.empty()) fmt::print("  warning: preserve_client_ip: {}\n", missing);
+  const auto strict = master::strict_devices();
+  const bool v4 = std::ranges::find(group.targets, AF_INET, &net::Address::family) != group.targets.end();
+  if (!v4 || strict.empty()) return;
+  fmt::print(
+      "  note: rp_filter is 1 on {}: what a target answers is dropped unless it comes by the device "
+      "that leads to it\n",
+      fmt::join(strict, ", "));
+}
+
 }  // namespace
 
 int check(const std::filesystem::path& file) {
@@ -45,6 +64,7 @@ int check(const std::filesystem::path& file) {
                policy::to_string(listener.protocol), policy::to_string(listener.address), listener.forward,
                policy::to_string(made.service.group.protocol), made.service.group.targets.size(),
                made.service.group.targets.size() == 1 ? "" : "s");
+    print_client_ip(config, made.service.group);
     if (!made.context) continue;
     fmt::print("  {:<10} {}\n", "ssl_policy", listener.ssl_policy);
     print_offer(made.context->offer());

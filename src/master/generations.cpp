@@ -213,7 +213,9 @@ void Generations::bury_generations() {
     if (!ending_) generation->log.info("generation_ended", {{"generation", generation->number}});
     return true;
   };
-  if (std::erase_if(old_, gone) > 0) fold();
+  if (std::erase_if(old_, gone) == 0) return;
+  fold();
+  surroundings_.left();
 }
 
 void Generations::fold() {

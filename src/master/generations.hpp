@@ -37,6 +37,8 @@ class Generations {
     std::function<base::Result<void>(const policy::Config&)> prepare;
     /// It serves now.
     std::function<void(Generation&)> entered;
+    /// One has ended, or failed: its last worker is gone.
+    std::function<void()> left;
     /// In each child, first.
     std::function<void()> on_fork;
   };

@@ -17,6 +17,8 @@
 #include "privileges.hpp"
 #include "service_manager.hpp"
 #include "upgrade.hpp"
+#include "tlsplice/master/client_ip.hpp"
+#include "tlsplice/netlink/local_delivery.hpp"
 
 namespace tlsplice::master {
 namespace {
@@ -39,6 +41,7 @@ class Master {
         generations_(log_fd, GivenSockets::of_socket_unit(),
                      {.prepare = [this](const policy::Config& config) { return prepare(config); },
                       .entered = [this](Generation& generation) { adopt(generation); },
+                      .left = [this] { forget_targets(); },
                       .on_fork = [this] { give_up(); }}),
         monitor_(generations_),
         desk_(generations_) {}
@@ -50,6 +53,9 @@ class Master {
   Result<void> prepare(const policy::Config& config);
   void adopt(Generation& generation);
   void give_up();
+  Result<void> bring_answers_home(const policy::Config& config);
+  void forget_targets();
+  std::vector<net::Address> targets_that_see_clients_now() const;
   void wait_for_something();
   void obey(int signal);
   void reload();
@@ -68,6 +74,7 @@ class Master {
   Desk desk_;
   Upgrade upgrade_;
   std::filesystem::path file_;  // the configuration's
+  netlink::LocalDelivery answers_;  // of targets that see their clients
   base::Fd signals_;
   bool ending_ = false;
   Instant kill_at_ = Instant::max();
@@ -91,6 +98,7 @@ Result<void> Master::open() {
 Result<void> Master::prepare(const policy::Config& config) {
   if (auto prepared = desk_.prepare(config.admin, log_); !prepared) return prepared;
   if (auto prepared = monitor_.prepare(config.metrics, log_); !prepared) return prepared;
+  if (auto brought = bring_answers_home(config); !brought) return brought;
   const std::uint64_t wanted = config.max_flows * kDescriptorsPerFlow + kDescriptorsBesides;
   if (const std::uint64_t limit = raise_descriptor_limit(wanted); limit < wanted) {
     log_.info("descriptor_limit",
@@ -119,6 +127,46 @@ void Master::give_up() {
   manager_.abandon();
   monitor_.abandon();
   desk_.abandon();
+  answers_.abandon();
+}
+
+/// Also where no group preserves client addresses: an earlier service that was killed may have left rules.
+Result<void> Master::bring_answers_home(const policy::Config& config) {
+  if (std::string missing = missing_for_client_ip(config); !missing.empty())
+    return base::fail(Error::invalid("preserve_client_ip: " + std::move(missing)));
+  const auto targets = targets_that_see_clients(config);
+  auto wanted = targets_that_see_clients_now();
+  wanted.insert(wanted.end(), targets.begin(), targets.end());
+  auto followed = answers_.follow(wanted);
+  if (followed) {
+    if (!targets.empty())
+      log_.info("preserving_client_ip", {{"targets", targets.size()}, {"table", answers_.table()}});
+    return {};
+  }
+  if (targets.empty()) {
+    log_.warning("rules_left", {{"error", followed.error().text()}, {"remedy", "ip rule; ip -6 rule"}});
+    return {};
+  }
+  forget_targets();
+  followed.error().detail = "preserve_client_ip: " + followed.error().detail;
+  return followed;
+}
+
+/// Those of configurations that nobody serves any more.
+void Master::forget_targets() {
+  auto followed = answers_.follow(targets_that_see_clients_now());
+  if (followed) return;
+  log_.warning("rules_left", {{"error", followed.error().text()}, {"remedy", "ip rule; ip -6 rule"}});
+}
+
+/// Of every generation that has flows, or may have.
+std::vector<net::Address> Master::targets_that_see_clients_now() const {
+  std::vector<net::Address> all;
+  generations_.each([&all](const Workers& workers) {
+    const auto targets = targets_that_see_clients(workers.config());
+    all.insert(all.end(), targets.begin(), targets.end());
+  });
+  return all;
 }
 
 /// With the configuration of the file, which may have been loaded already.
@@ -144,6 +192,8 @@ int Master::serve(const std::filesystem::path& file, std::optional<Loaded> loade
     wait_for_something();
   }
   monitor_.end();
+  if (auto down = answers_.follow({}); !down)
+    log_.warning("rules_left", {{"error", down.error().text()}, {"remedy", "ip rule; ip -6 rule"}});
   if (generations_.failed()) exit_status_ = 1;
   if (Generation* const last = generations_.current()) {
     generations_.fold();

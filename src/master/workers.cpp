@@ -15,6 +15,7 @@
 
 #include "tlsplice/admin/channel.hpp"
 #include "tlsplice/base/memory.hpp"
+#include "tlsplice/master/client_ip.hpp"
 #include "tlsplice/worker/worker.hpp"
 
 namespace tlsplice::master {
@@ -188,7 +189,9 @@ void Workers::become_worker(std::size_t index, base::Fd channel, pid_t master) {
   numbers_.abandon();
   stay_on_cpu(index, 0);
   base::hold_memory_reserve(kWorkerMemoryReserve);
-  if (auto dropped = drop_privileges(identity_, master); !dropped) {
+  const bool speaks_as_clients = !targets_that_see_clients(config_).empty();
+  const Keep keep = speaks_as_clients ? Keep::kNetRaw : Keep::kNothing;
+  if (auto dropped = drop_privileges(identity_, master, keep); !dropped) {
     log_.error("worker_failed", {{"error", dropped.error().text()}});
     std::exit(1);
   }
