@@ -47,7 +47,7 @@ std::string missing_for_client_ip(const policy::Config& config) {
   const char* missing = rules     ? "CAP_NET_RAW is missing, with which workers speak as the client"
                         : sockets ? "CAP_NET_ADMIN is missing, for the policy rules that bring answers here"
                                   : "CAP_NET_ADMIN (policy rules) and CAP_NET_RAW (sockets) are missing";
-  return std::string(missing) + "; start as root";
+  return std::string(missing) + "; start as root, in a container with --cap-add=NET_ADMIN,NET_RAW";
 }
 
 std::vector<std::string> strict_devices() {

@@ -75,6 +75,7 @@ std::size_t choose(std::uint64_t hash, std::size_t count) {
 
 net::Address source_address(const Group& group, const net::Address& client, const net::Address& target) {
   if (!group.preserve_client_ip || client.family() != target.family()) return {};
+  if (client.ip_bytes() == target.ip_bytes()) return {};  // a target that is a client itself
   if (is_link_local(client) || (is_loopback(client) && !is_loopback(target))) return {};
   return client;
 }

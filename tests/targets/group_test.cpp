@@ -204,6 +204,10 @@ TEST(SourceAddress, IsOursAcrossIpVersions) {
 }
 
 TEST(SourceAddress, IsOursWhereNothingCouldAnswerToTheClients) {
+  EXPECT_EQ(seen("10.0.0.1", "10.0.0.1"), "own");
+  EXPECT_EQ(seen("fd00::1", "fd00::1"), "own");
+  EXPECT_EQ(seen("127.0.0.1", "127.0.0.1"), "own");
+  EXPECT_EQ(seen("::1", "::1"), "own");
   EXPECT_EQ(seen("127.0.0.1", "10.0.0.1"), "own");
   EXPECT_EQ(seen("127.1.2.3", "10.0.0.1"), "own");
   EXPECT_EQ(seen("::1", "fd00::1"), "own");
@@ -213,8 +217,7 @@ TEST(SourceAddress, IsOursWhereNothingCouldAnswerToTheClients) {
 }
 
 TEST(SourceAddress, IsTheClientsWhereItCan) {
-  EXPECT_EQ(seen("127.0.0.1", "127.0.0.1"), "client's");
-  EXPECT_EQ(seen("::1", "::1"), "client's");
+  EXPECT_EQ(seen("127.0.0.2", "127.0.0.1"), "client's");
   EXPECT_EQ(seen("192.0.2.1", "127.0.0.1"), "client's");
   EXPECT_EQ(seen("169.253.7.7", "10.0.0.1"), "client's");
   EXPECT_EQ(seen("fec0::1", "fd00::1"), "client's");

@@ -1,0 +1,379 @@
+"""Promised: the targets of a group with preserve_client_ip see their clients' addresses, IPv4 and IPv6, and
+their answers come back: bytes, half-closes and resets, and thousands of flows of one client. What brings them
+here is there while the service runs and gone afterwards, also when it was killed; nothing else is led astray;
+workers have one capability, and only when it is asked for. Checked between hosts of the test's own, client,
+proxy and targets, with strict reverse path filters."""
+
+import concurrent.futures
+import contextlib
+import os
+import signal
+import socket
+import subprocess
+import unittest
+
+import harness
+from certificates import certificates
+from harness import (PROGRAM, Proxy, group, needs_root, process_exists, process_status, service, tcp_listener,
+                     tls_listener, wait_until)
+from hosts import Host, wire
+from peers import (CLEAN, RESET, Target, TcpEnd, TlsEnd, client_context, echoed, receive_exactly, serve_echo,
+                   server_context)
+
+CLIENT = {4: "10.71.1.2", 6: "fd71:1::2"}
+PROXY = {4: "10.71.1.1", 6: "fd71:1::1"}  # where the clients see it
+GATEWAY = {4: "10.71.2.1", 6: "fd71:2::1"}  # where the targets do
+TARGET = {4: "10.71.2.2", 6: "fd71:2::2"}
+PORTS = {"TLS": 443, "TCP": 80}  # nobody else is on these hosts
+FRONTS = GROUPS = ("TLS", "TCP")
+FLOWS = harness.scaled(4000, 600)
+AT_A_TIME = harness.scaled(1000, 200)
+BULK = harness.scaled(2_000_000, 300_000)
+NET_RAW = 1 << 13
+ON = {"enabled": True}
+
+
+def bracketed(host):
+    return f"[{host}]" if ":" in host else host
+
+
+def serve_name(connection):
+    """Says who the client is."""
+    connection.sendall(f"{connection.getpeername()[0]}\n".encode())
+
+
+def reset_after_a_word(connection):
+    receive_exactly(connection, 4)
+    TcpEnd(connection).reset()
+
+
+@needs_root
+class Network(unittest.TestCase):
+    def setUp(self):
+        self.client, self.proxy_host, self.target_host = (self.host() for _ in range(3))
+        wire(self.client, "wire", self.proxy_host, "clients")
+        wire(self.target_host, "wire", self.proxy_host, "targets")
+        self.client.address("wire", *(f"{CLIENT[v]}/{prefix}" for v, prefix in ((4, 24), (6, 64))))
+        self.target_host.address("wire", *(f"{TARGET[v]}/{prefix}" for v, prefix in ((4, 24), (6, 64))))
+        self.proxy_host.address("clients", *(f"{PROXY[v]}/{prefix}" for v, prefix in ((4, 24), (6, 64))))
+        self.proxy_host.address("targets", *(f"{GATEWAY[v]}/{prefix}" for v, prefix in ((4, 24), (6, 64))))
+        for v in 4, 6:
+            self.target_host.ip("route", "add", "default", "via", GATEWAY[v])
+            self.client.ip("route", "add", "default", "via", PROXY[v])
+        for device in "all", "clients", "targets":
+            self.proxy_host.set(f"net/ipv4/conf/{device}/rp_filter", 1)
+        for name in "ipv4/ip_forward", "ipv6/conf/all/forwarding":
+            self.proxy_host.set(f"net/{name}", 0)
+
+    def host(self):
+        host = Host()
+        self.addCleanup(host.close)
+        return host
+
+    def target(self, serve, v=4, host=None, **keys):
+        with host or self.target_host:
+            return self.enterContext(Target(serve, host=TARGET[v] if host is None else "127.0.0.1", **keys))
+
+    def config(self, *targets, v=4, preserve=ON, fronts=FRONTS, protocol="TCP", **keys):
+        made = {"TLS": lambda: tls_listener(PORTS["TLS"], certificates().leaf(), host=bracketed(PROXY[v])),
+                "TCP": lambda: tcp_listener(PORTS["TCP"], host=bracketed(PROXY[v]))}
+        if preserve:
+            keys = {**keys, "preserve_client_ip": preserve}
+        return service([made[front]() for front in fronts], [group(*targets, protocol=protocol, **keys)])
+
+    def start(self, *targets, **keys):
+        with self.proxy_host:
+            return self.enterContext(Proxy(self.config(*targets, **keys)))
+
+    def connect(self, front="TCP", v=4, source=None):
+        """A client's plain socket."""
+        with self.client:
+            connection = self.enterContext(socket.socket(socket.AF_INET6 if v == 6 else socket.AF_INET))
+        connection.settimeout(harness.PATIENCE)
+        if source:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            connection.bind(source)
+        connection.connect((PROXY[v], PORTS[front]))
+        return connection
+
+    def end(self, front="TCP", v=4, **keys):
+        connection = self.connect(front, v, **keys)
+        return TlsEnd(connection, client_context()) if front == "TLS" else TcpEnd(connection)
+
+    def seen(self, *arguments, **keys):
+        """Whom a target that serves with serve_name sees."""
+        client = self.end(*arguments, **keys)
+        name, end = client.rest()
+        client.close()
+        self.assertEqual(end, CLEAN)
+        return name.decode().strip()
+
+    def rules(self):
+        """Those of ours, as ip(8) has them."""
+        return [line.replace("\t", "") for v in ("-4", "-6")
+                for line in self.proxy_host.ip(v, "rule").splitlines() if line.endswith("proto 143")]
+
+    def routes(self):
+        return [line for v in ("-4", "-6") for line in
+                self.proxy_host.ip(v, "route", "show", "table", "all", "proto", "143").splitlines()]
+
+
+class Flows(Network):
+    def takes_bulk(self, connection):
+        """All that the client says until it finishes; then as much, and the end."""
+        said = receive_exactly(connection, BULK)
+        assert connection.recv(1) == b"", "more than was said"
+        connection.sendall(said)
+        return connection.getpeername()[0]
+
+    def test_the_target_sees_the_client_and_its_bytes_and_ends_pass(self):
+        said = os.urandom(BULK)
+        for v in 4, 6:
+            for protocol in GROUPS:
+                context = server_context(certificates().leaf()) if protocol == "TLS" else None
+                target = self.target(self.takes_bulk, v, context=context)
+                with self.subTest(v=v, protocol=protocol), self.proxy_host, \
+                        Proxy(self.config(target, v=v, protocol=protocol)) as proxy:
+                    for number, front in enumerate(FRONTS, 1):
+                        client = self.end(front, v)
+                        client.send(said)
+                        client.finish()
+                        self.assertEqual(client.rest(), (said, CLEAN))
+                        self.assertEqual(target.wait_results(number)[-1], CLIENT[v])
+                        address = client.socket.getsockname()
+                        client.close()
+                        self.assertEqual(proxy.flow_of(address)["end"], "closed")
+
+    def test_resets_pass_both_ways(self):
+        for v in 4, 6:
+            target = self.target(lambda connection: TcpEnd(connection).rest(), v)
+            resets = self.target(reset_after_a_word, v)
+            for front in FRONTS:
+                with self.subTest(v=v, front=front), self.proxy_host:
+                    with Proxy(self.config(target, v=v)) as proxy:
+                        client = self.end(front, v)
+                        client.send(b"ping")
+                        proxy.wait_counters(NewFlowCount=1)
+                        before = len(target.results)
+                        client.reset()
+                        self.assertEqual(target.wait_results(before + 1)[-1][1], RESET)
+                    with Proxy(self.config(resets, v=v)):
+                        client = self.end(front, v)
+                        client.send(b"ping")
+                        self.assertEqual(client.rest(), (b"", RESET))
+                        client.close()
+
+    def test_thousands_of_flows_of_one_client(self):
+        """Each ends on the client's side first, so that its port towards the target rests for a minute."""
+        target = self.target(serve_echo)
+        proxy = self.start(target)
+
+        def one(_):
+            with self.client, socket.create_connection((PROXY[4], PORTS["TCP"]), harness.PATIENCE) as client:
+                end = TcpEnd(client)
+                end.say_last(b"ping")
+                return end.rest()
+        with concurrent.futures.ThreadPoolExecutor(16) as pool:
+            ends = list(pool.map(one, range(FLOWS)))
+        self.assertEqual(set(ends), {(b"ping", CLEAN)})
+        proxy.wait_counters(NewFlowCount=FLOWS, ActiveFlowCount=0, TargetConnectionErrorCount=0)
+
+    def test_many_flows_of_one_client_at_a_time(self):
+        self.start(self.target(serve_echo))
+        clients = [self.connect() for _ in range(AT_A_TIME)]
+        for client in clients:
+            client.sendall(b"ping")
+        for client in clients:
+            self.assertEqual(receive_exactly(client, 4), b"ping")
+
+    def test_a_client_that_has_used_up_its_ports_is_no_concern_of_others(self):
+        self.client.address("wire", "10.71.1.9/24")
+        proxy = self.start(self.target(serve_echo))  # before the next line: its probes use ports as well
+        self.proxy_host.set("net/ipv4/ip_local_port_range", "40000 40003")
+        clients = [self.connect() for _ in range(4)]
+        for client in clients:
+            self.assertTrue(echoed(client))
+        with contextlib.suppress(ConnectionError):  # the reset may be there before connect() has returned
+            self.assertEqual(TcpEnd(self.connect()).rest(), (b"", RESET))
+        [line] = proxy.wait_events("flow", end="exhausted")
+        self.assertIn("Cannot assign requested address", line["detail"])
+        self.assertTrue(echoed(self.connect(source=("10.71.1.9", 0))))
+
+    def test_flows_at_a_time_from_one_port_of_a_client(self):
+        """To two listeners of one target: with the client's own port it would be one pair of addresses."""
+        target = self.target(serve_echo)
+        self.start(target)
+        for port in 40001, 40002:
+            first = self.connect("TCP", source=(CLIENT[4], port))
+            second = self.end("TLS", source=(CLIENT[4], port))
+            second.send(b"ping")
+            self.assertEqual(second.receive(4), b"ping")
+            self.assertTrue(echoed(first))
+
+    def test_each_client_is_seen_as_itself(self):
+        others = [f"10.71.1.{n}" for n in range(10, 30)]
+        self.client.address("wire", *(f"{other}/24" for other in others))
+        target = self.target(serve_name)
+        self.start(target)
+        for other in others:
+            self.assertEqual(self.seen(source=(other, 0)), other)
+
+    def test_across_ip_versions_the_proxy_is_seen(self):
+        """And so it is where the group does not ask for it, or the client is on the proxy's own loopback."""
+        for v, other in ((4, 6), (6, 4)):
+            target = self.target(serve_name, other)
+            with self.subTest(clients=v), self.proxy_host, Proxy(self.config(target, v=v)):
+                self.assertEqual(self.seen("TCP", v), GATEWAY[other])
+        target = self.target(serve_name)
+        with self.proxy_host, Proxy(self.config(target, preserve=None)):
+            self.assertEqual(self.seen(), GATEWAY[4])
+        config = self.config(target)
+        config["listener"] = [tcp_listener(80, host="127.0.0.1")]
+        with self.proxy_host, Proxy(config):
+            with socket.create_connection(("127.0.0.1", 80), harness.PATIENCE) as client:
+                self.assertEqual(TcpEnd(client).rest()[0], f"{GATEWAY[4]}\n".encode())
+
+    def test_a_target_that_is_a_client_sees_the_proxy(self):
+        target = self.target(serve_name)
+        self.start(target)
+        with self.target_host:
+            client = self.enterContext(socket.create_connection((PROXY[4], PORTS["TCP"]), harness.PATIENCE))
+        self.assertEqual(TcpEnd(client).rest(), (f"{GATEWAY[4]}\n".encode(), CLEAN))
+
+    def test_a_target_on_the_proxys_own_host_sees_the_client(self):
+        target = self.target(serve_name, host=self.proxy_host)
+        self.start(target)
+        for front in FRONTS:
+            self.assertEqual(self.seen(front), CLIENT[4])
+
+    def test_a_flow_goes_on_while_another_service_starts_and_ends(self):
+        target = self.target(serve_echo)
+        self.start(target)
+        client = self.connect()
+        self.assertTrue(echoed(client))
+        config = self.config(target)
+        config["listener"] = [tcp_listener(8080, host=PROXY[4])]
+        with self.proxy_host, Proxy(config):
+            self.assertEqual(len(self.rules()), 2)
+            self.assertTrue(echoed(client))
+        self.assertEqual(len(self.rules()), 1)
+        self.assertTrue(echoed(client))
+
+
+class Rules(Network):
+    def expected(self, *targets, table=7640):
+        lines = []
+        for target in targets:
+            host, _, port = target.address.rpartition(":")
+            lines.append(f"{table}:from {host.strip('[]')} ipproto tcp sport {port} lookup {table} proto 143")
+        return lines
+
+    def test_they_are_there_while_the_service_runs(self):
+        targets = [self.target(serve_echo), self.target(serve_echo), self.target(serve_echo, 6)]
+        self.assertEqual(self.rules() + self.routes(), [])
+        proxy = self.start(*targets)
+        self.assertEqual(sorted(self.rules()), sorted(self.expected(*targets)))
+        self.assertEqual(len(self.routes()), 2)
+        [line] = proxy.events("preserving_client_ip")
+        self.assertEqual((line["targets"], line["table"]), ("3", "7640"))
+        client = self.connect()
+        self.assertTrue(echoed(client))
+        proxy.tell(signal.SIGTERM)
+        proxy.wait_events("draining")
+        self.assertTrue(echoed(client))  # running flows still have their answers
+        self.assertEqual(len(self.rules()), 3)
+        client.close()
+        self.assertEqual(proxy.wait(), 0)
+        self.assertEqual(self.rules() + self.routes(), [])
+
+    def test_none_without_such_a_group(self):
+        target = self.target(serve_echo)
+        self.start(target, preserve={"enabled": False})
+        self.assertEqual(self.rules() + self.routes(), [])
+
+    def kill(self, proxy):
+        workers = proxy.workers().values()
+        proxy.expected_status = -signal.SIGKILL
+        proxy.process.kill()
+        proxy.process.wait()
+        wait_until("the workers to end", lambda: not any(process_exists(pid) for pid in workers))
+
+    def test_what_a_killed_service_left_is_replaced(self):
+        old, new = self.target(serve_name), self.target(serve_name)
+        with self.proxy_host, Proxy(self.config(old)) as proxy:
+            self.kill(proxy)
+        self.assertEqual(self.rules(), self.expected(old))
+        with self.proxy_host, Proxy(self.config(new)) as proxy:
+            self.assertEqual(self.rules(), self.expected(new))
+            self.assertEqual(self.seen(), CLIENT[4])
+            self.kill(proxy)
+        with self.proxy_host, Proxy(self.config(old, preserve=None)):
+            self.assertEqual(self.rules() + self.routes(), [])
+
+    def test_what_else_the_targets_host_sends_is_forwarded(self):
+        """Answers from another port of it to that very client, and connections that it opens itself."""
+        self.proxy_host.set("net/ipv4/ip_forward", 1)
+        target, other = self.target(serve_name), self.target(serve_name)
+        self.start(target)
+        host, _, port = other.address.rpartition(":")
+        with self.client, socket.create_connection((host, int(port)), harness.PATIENCE) as direct:
+            self.assertEqual(TcpEnd(direct).rest()[0], f"{CLIENT[4]}\n".encode())
+        with self.client:
+            outside = self.enterContext(Target(serve_name, host=CLIENT[4]))
+        host, _, port = outside.address.rpartition(":")
+        with self.target_host, socket.create_connection((host, int(port)), harness.PATIENCE) as direct:
+            self.assertEqual(TcpEnd(direct).rest()[0], f"{TARGET[4]}\n".encode())
+
+
+class Rights(Network):
+    def capabilities(self, pid):
+        status = process_status(pid)
+        return {name: int(status[name], 16) for name in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb")}
+
+    def test_workers_have_one_capability_and_only_when_asked(self):
+        target = self.target(serve_echo)
+        one = {"CapEff": NET_RAW, "CapPrm": NET_RAW, "CapInh": 0, "CapBnd": 0, "CapAmb": 0}
+        with self.proxy_host, Proxy(self.config(target)) as proxy:
+            self.assertEqual(len(proxy.workers()), 2)
+            for pid in proxy.workers().values():
+                self.assertEqual(self.capabilities(pid), one)
+                self.assertEqual(process_status(pid)["NoNewPrivs"], "1")
+        with self.proxy_host, Proxy(self.config(target, preserve=None)) as proxy:
+            self.assertEqual(len(proxy.workers()), 2)
+            for pid in proxy.workers().values():
+                harness.assert_unprivileged(self, pid, "nobody")
+
+    def test_the_monitor_has_none_of_it(self):
+        config = {**self.config(self.target(serve_echo)), "metrics": {"address": "127.0.0.1:9464"}}
+        with self.proxy_host, Proxy(config) as proxy:
+            harness.assert_unprivileged(self, wait_until("the monitor", proxy.monitor), "nobody")
+
+    def test_without_the_right_nothing_starts_and_check_says_why(self):
+        config = self.config(self.target(serve_echo), fronts=["TCP"])
+        config["listener"][0]["address"] = "127.0.0.1:8080"
+        with self.proxy_host:
+            proxy = Proxy(config, user=65534)
+            self.addCleanup(proxy.kill)
+            self.assertEqual(proxy.wait(), 1)
+            [line] = proxy.wait_events("not_started")
+            why = "CAP_NET_ADMIN (policy rules) and CAP_NET_RAW (sockets) are missing; start as root, in a " \
+                  "container with --cap-add=NET_ADMIN,NET_RAW"
+            self.assertEqual(line["error"], f"preserve_client_ip: {why}")
+            done = subprocess.run([PROGRAM, "check", "-c", proxy.config_file], capture_output=True, text=True,
+                                  user=65534, group=65534, extra_groups=[], timeout=harness.PATIENCE)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        self.assertIn(f"  warning: preserve_client_ip: {why}\n", done.stdout)
+
+    def test_check_tells_of_strict_filters(self):
+        proxy = self.start(self.target(serve_echo), fronts=["TCP"])
+        said = self.proxy_host.run(PROGRAM, "check", "-c", str(proxy.config_file))
+        self.assertIn("  client_ip  preserved\n", said)
+        self.assertIn("  note: rp_filter is 1 on clients, targets: ", said)
+        self.assertNotIn("warning: preserve", said)
+        for device in "all", "clients", "targets":
+            self.proxy_host.set(f"net/ipv4/conf/{device}/rp_filter", 2)
+        self.assertNotIn("rp_filter", self.proxy_host.run(PROGRAM, "check", "-c", str(proxy.config_file)))
+
+
+if __name__ == "__main__":
+    harness.main()
