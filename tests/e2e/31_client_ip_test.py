@@ -26,8 +26,8 @@ GATEWAY = {4: "10.71.2.1", 6: "fd71:2::1"}  # where the targets do
 TARGET = {4: "10.71.2.2", 6: "fd71:2::2"}
 PORTS = {"TLS": 443, "TCP": 80}  # nobody else is on these hosts
 FRONTS = GROUPS = ("TLS", "TCP")
-FLOWS = harness.scaled(4000, 600)
-AT_A_TIME = harness.scaled(1000, 200)
+FLOWS = int(os.environ.get("TLSPLICE_FLOWS", harness.scaled(4000, 600)))
+AT_A_TIME = min(FLOWS, 1000)
 BULK = harness.scaled(2_000_000, 300_000)
 NET_RAW = 1 << 13
 ON = {"enabled": True}
