@@ -231,6 +231,12 @@ void Generations::each(const std::function<void(const Workers&)>& visit) const {
   for (const auto& generation : old_) visit(*generation->workers);
 }
 
+void Generations::each_config(const std::function<void(const policy::Config&)>& visit) const {
+  if (next_) visit(next_->config);
+  if (current_) visit(current_->config);
+  for (const auto& generation : old_) visit(generation->config);
+}
+
 void Generations::reopen_access_log() {
   if (current_) current_->workers->reopen_access_log();
   for (const auto& generation : old_) {

@@ -66,6 +66,8 @@ class Generations {
   const Generation* current() const { return current_.get(); }
   /// Visits all workers: those that serve, those that retire.
   void each(const std::function<void(const Workers&)>& visit) const;
+  /// Visits all configurations: that of these workers, and one that is on its way.
+  void each_config(const std::function<void(const policy::Config&)>& visit) const;
   /// The rows for the past of the current table, as of now. Otherwise they are behind by kFold at most.
   void fold();
 

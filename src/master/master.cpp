@@ -162,8 +162,8 @@ void Master::forget_targets() {
 /// Of every generation that has flows, or may have.
 std::vector<net::Address> Master::targets_that_see_clients_now() const {
   std::vector<net::Address> all;
-  generations_.each([&all](const Workers& workers) {
-    const auto targets = targets_that_see_clients(workers.config());
+  generations_.each_config([&all](const policy::Config& config) {
+    const auto targets = targets_that_see_clients(config);
     all.insert(all.end(), targets.begin(), targets.end());
   });
   return all;

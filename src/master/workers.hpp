@@ -94,7 +94,6 @@ class Workers {
   base::Instant next_deadline() const;
 
   std::size_t count() const { return slots_.size(); }
-  const policy::Config& config() const { return config_; }
   const Slot& slot(std::size_t index) const { return slots_[index]; }
   const observe::CounterTable& counters() const { return counters_; }
   const steering::Loads& loads() const { return doors_.loads(); }

@@ -310,6 +310,36 @@ class Rules(Network):
         with self.proxy_host, Proxy(self.config(old, preserve=None)):
             self.assertEqual(self.rules() + self.routes(), [])
 
+    def test_they_follow_a_reload(self):
+        """A target has its rule from before the first flow to it until after the last one."""
+        old, kept, new = (self.target(serve_echo) for _ in range(3))
+        proxy = self.start(old, kept)
+        flows = [self.connect() for _ in range(20)]  # to either target
+        for flow in flows:
+            self.assertTrue(echoed(flow))
+        self.assertTrue(old.accepted)
+        self.assertEqual(proxy.reload(self.config(kept, new)), "reloaded")
+        self.assertEqual(sorted(self.rules()), sorted(self.expected(old, kept, new)))
+        while not new.accepted:
+            self.assertTrue(echoed(self.connect()))
+        for flow in flows:
+            self.assertTrue(echoed(flow))
+            flow.close()
+        proxy.wait_events("generation_ended", generation=1)
+        wait_until("one rule less", lambda: sorted(self.rules()) == sorted(self.expected(kept, new)))
+        self.assertEqual(proxy.reload(self.config(old, protocol="UDP")), "not_reloaded")
+        self.assertEqual(sorted(self.rules()), sorted(self.expected(kept, new)))
+
+    def test_a_reload_turns_it_on_and_off(self):
+        target = self.target(serve_name)
+        proxy = self.start(target, preserve=None)
+        self.assertEqual(self.seen(), GATEWAY[4])
+        self.assertEqual(proxy.reload(self.config(target)), "reloaded")
+        self.assertEqual(self.seen(), CLIENT[4])
+        self.assertEqual(proxy.reload(self.config(target, preserve=None)), "reloaded")
+        self.assertEqual(self.seen(), GATEWAY[4])
+        wait_until("no rule", lambda: self.rules() + self.routes() == [])
+
     def test_what_else_the_targets_host_sends_is_forwarded(self):
         """Answers from another port of it to that very client, and connections that it opens itself."""
         self.proxy_host.set("net/ipv4/ip_forward", 1)

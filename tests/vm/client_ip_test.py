@@ -1,5 +1,5 @@
-"""Promised: client IP preservation is the same on Debian's own kernels. The tests of its room and the end-to-end
-test run in guests, with fewer flows than here.
+"""Promised: client IP preservation is the same on Debian's own kernels. The tests of its room and the
+end-to-end test run in guests, with fewer flows than here.
 
     VM_KERNELS="6.1 6.12" TLSPLICE=build/release/tlsplice client_ip_test.py
 """
