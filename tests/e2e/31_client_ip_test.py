@@ -10,21 +10,15 @@ import os
 import signal
 import socket
 import subprocess
-import unittest
 
 import harness
 from certificates import certificates
-from harness import (PROGRAM, Proxy, group, needs_root, process_exists, process_status, service, tcp_listener,
+from harness import (PROGRAM, Proxy, group, process_exists, process_status, service, tcp_listener,
                      tls_listener, wait_until)
-from hosts import Host, wire
+from hosts import CLIENT, GATEWAY, PORTS, PROXY, TARGET, Network
 from peers import (CLEAN, RESET, Target, TcpEnd, TlsEnd, client_context, echoed, receive_exactly, serve_echo,
                    server_context)
 
-CLIENT = {4: "10.71.1.2", 6: "fd71:1::2"}
-PROXY = {4: "10.71.1.1", 6: "fd71:1::1"}  # where the clients see it
-GATEWAY = {4: "10.71.2.1", 6: "fd71:2::1"}  # where the targets do
-TARGET = {4: "10.71.2.2", 6: "fd71:2::2"}
-PORTS = {"TLS": 443, "TCP": 80}  # nobody else is on these hosts
 FRONTS = GROUPS = ("TLS", "TCP")
 FLOWS = int(os.environ.get("TLSPLICE_FLOWS", harness.scaled(4000, 600)))
 AT_A_TIME = min(FLOWS, 1000)
@@ -47,33 +41,7 @@ def reset_after_a_word(connection):
     TcpEnd(connection).reset()
 
 
-@needs_root
-class Network(unittest.TestCase):
-    def setUp(self):
-        self.client, self.proxy_host, self.target_host = (self.host() for _ in range(3))
-        wire(self.client, "wire", self.proxy_host, "clients")
-        wire(self.target_host, "wire", self.proxy_host, "targets")
-        self.client.address("wire", *(f"{CLIENT[v]}/{prefix}" for v, prefix in ((4, 24), (6, 64))))
-        self.target_host.address("wire", *(f"{TARGET[v]}/{prefix}" for v, prefix in ((4, 24), (6, 64))))
-        self.proxy_host.address("clients", *(f"{PROXY[v]}/{prefix}" for v, prefix in ((4, 24), (6, 64))))
-        self.proxy_host.address("targets", *(f"{GATEWAY[v]}/{prefix}" for v, prefix in ((4, 24), (6, 64))))
-        for v in 4, 6:
-            self.target_host.ip("route", "add", "default", "via", GATEWAY[v])
-            self.client.ip("route", "add", "default", "via", PROXY[v])
-        for device in "all", "clients", "targets":
-            self.proxy_host.set(f"net/ipv4/conf/{device}/rp_filter", 1)
-        for name in "ipv4/ip_forward", "ipv6/conf/all/forwarding":
-            self.proxy_host.set(f"net/{name}", 0)
-
-    def host(self):
-        host = Host()
-        self.addCleanup(host.close)
-        return host
-
-    def target(self, serve, v=4, host=None, **keys):
-        with host or self.target_host:
-            return self.enterContext(Target(serve, host=TARGET[v] if host is None else "127.0.0.1", **keys))
-
+class Preserving(Network):
     def config(self, *targets, v=4, preserve=ON, fronts=FRONTS, protocol="TCP", **keys):
         made = {"TLS": lambda: tls_listener(PORTS["TLS"], certificates().leaf(), host=bracketed(PROXY[v])),
                 "TCP": lambda: tcp_listener(PORTS["TCP"], host=bracketed(PROXY[v]))}
@@ -84,17 +52,6 @@ class Network(unittest.TestCase):
     def start(self, *targets, **keys):
         with self.proxy_host:
             return self.enterContext(Proxy(self.config(*targets, **keys)))
-
-    def connect(self, front="TCP", v=4, source=None):
-        """A client's plain socket."""
-        with self.client:
-            connection = self.enterContext(socket.socket(socket.AF_INET6 if v == 6 else socket.AF_INET))
-        connection.settimeout(harness.PATIENCE)
-        if source:
-            connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-            connection.bind(source)
-        connection.connect((PROXY[v], PORTS[front]))
-        return connection
 
     def end(self, front="TCP", v=4, **keys):
         connection = self.connect(front, v, **keys)
@@ -118,7 +75,7 @@ class Network(unittest.TestCase):
                 self.proxy_host.ip(v, "route", "show", "table", "all", "proto", "143").splitlines()]
 
 
-class Flows(Network):
+class Flows(Preserving):
     def takes_bulk(self, connection):
         """All that the client says until it finishes; then as much, and the end."""
         said = receive_exactly(connection, BULK)
@@ -260,7 +217,7 @@ class Flows(Network):
         self.assertTrue(echoed(client))
 
 
-class Rules(Network):
+class Rules(Preserving):
     def expected(self, *targets, table=7640):
         lines = []
         for target in targets:
@@ -355,7 +312,7 @@ class Rules(Network):
             self.assertEqual(TcpEnd(direct).rest()[0], f"{TARGET[4]}\n".encode())
 
 
-class Rights(Network):
+class Rights(Preserving):
     def capabilities(self, pid):
         status = process_status(pid)
         return {name: int(status[name], 16) for name in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb")}

@@ -5,10 +5,12 @@ they were made. Needs root."""
 
 import ctypes
 import os
+import socket
 import subprocess
 import unittest
 
 import harness
+from peers import Target
 
 _CLONE_NEWNET = 0x40000000
 _libc = ctypes.CDLL(None, use_errno=True)
@@ -72,3 +74,52 @@ def wire(one, device, other, other_device):
     """A cable between two hosts; both ends are still down and without an address."""
     one.ip("link", "add", device, "type", "veth", "peer", "name", other_device, "netns",
            f"/proc/{os.getpid()}/fd/{other.namespace}")
+
+
+CLIENT = {4: "10.71.1.2", 6: "fd71:1::2"}
+PROXY = {4: "10.71.1.1", 6: "fd71:1::1"}  # where the clients see it
+GATEWAY = {4: "10.71.2.1", 6: "fd71:2::1"}  # where the targets do
+TARGET = {4: "10.71.2.2", 6: "fd71:2::2"}
+PORTS = {"TLS": 443, "TCP": 80}  # nobody else is on these hosts
+
+
+@harness.needs_root
+class Network(unittest.TestCase):
+    """Clients, the proxy, targets: hosts of their own in a row. The proxy is everybody's gateway, forwards
+    nothing, and lets no packet in by a device that does not lead to its sender."""
+
+    def setUp(self):
+        self.client, self.proxy_host, self.target_host = (self.host() for _ in range(3))
+        wire(self.client, "wire", self.proxy_host, "clients")
+        wire(self.target_host, "wire", self.proxy_host, "targets")
+        for host, device, addresses in ((self.client, "wire", CLIENT), (self.proxy_host, "clients", PROXY),
+                                        (self.target_host, "wire", TARGET),
+                                        (self.proxy_host, "targets", GATEWAY)):
+            host.address(device, f"{addresses[4]}/24", f"{addresses[6]}/64")
+        for v in 4, 6:
+            self.target_host.ip("route", "add", "default", "via", GATEWAY[v])
+            self.client.ip("route", "add", "default", "via", PROXY[v])
+        for device in "all", "clients", "targets":
+            self.proxy_host.set(f"net/ipv4/conf/{device}/rp_filter", 1)
+        for name in "ipv4/ip_forward", "ipv6/conf/all/forwarding":
+            self.proxy_host.set(f"net/{name}", 0)
+
+    def host(self):
+        host = Host()
+        self.addCleanup(host.close)
+        return host
+
+    def target(self, serve, v=4, host=None, **keys):
+        with host or self.target_host:
+            return self.enterContext(Target(serve, host=TARGET[v] if host is None else "127.0.0.1", **keys))
+
+    def connect(self, front="TCP", v=4, source=None):
+        """A client's plain socket."""
+        with self.client:
+            connection = self.enterContext(socket.socket(socket.AF_INET6 if v == 6 else socket.AF_INET))
+        connection.settimeout(harness.PATIENCE)
+        if source:
+            connection.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            connection.bind(source)
+        connection.connect((PROXY[v], PORTS[front]))
+        return connection
