@@ -33,7 +33,8 @@ namespace tlsplice::master {
 
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Bequest::Table, shape, rows)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Bequest::Worker, index, process, channel)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Bequest::Generation, number, access_log, drain_timeout, table, workers)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Bequest::Generation, number, access_log, drain_timeout, client_ip_targets,
+                                   table, loads, workers)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Bequest::Listener, address, alone, steering_sockets, sockets)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Bequest, layout, flow_hash_seed, past, serving, listeners, retired)
 
@@ -55,7 +56,11 @@ void each_table(const Bequest& bequest, const std::function<void(int)>& visit) {
   };
   of(bequest.past);
   of(bequest.serving.table);
-  for (const Bequest::Generation& generation : bequest.retired) of(generation.table);
+  visit(bequest.serving.loads);
+  for (const Bequest::Generation& generation : bequest.retired) {
+    of(generation.table);
+    visit(generation.loads);
+  }
 }
 
 void each_descriptor(const Bequest& bequest, const std::function<void(int)>& visit) {

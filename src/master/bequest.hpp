@@ -33,7 +33,9 @@ struct Bequest {
     std::uint64_t number = 0;
     std::string access_log;
     base::Milliseconds drain_timeout{};
+    std::vector<policy::HostPort> client_ip_targets;  // those that see their clients' addresses
     Table table;
+    int loads = -1;  // steering::Loads
     std::vector<Worker> workers;
   };
   struct Listener {

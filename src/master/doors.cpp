@@ -181,7 +181,7 @@ Result<void> Doors::offer(std::size_t worker) {
   return {};
 }
 
-std::vector<Bequest::Listener> Doors::left() const {
+std::vector<Bequest::Listener> Doors::bequeath() const {
   std::vector<Bequest::Listener> left;
   for (std::size_t i = 0; i < addresses_.size(); ++i) {
     const net::Address& address = addresses_[i];
@@ -195,7 +195,7 @@ std::vector<Bequest::Listener> Doors::left() const {
   return left;
 }
 
-Result<Doors> Doors::adopt(const std::vector<Bequest::Listener>& left, std::size_t workers) {
+Result<Doors> Doors::adopt(const std::vector<Bequest::Listener>& left, std::size_t workers, int loads_fd) {
   Doors doors;
   doors.sockets_.resize(workers);
   doors.shut_.resize(workers);
@@ -210,7 +210,7 @@ Result<Doors> Doors::adopt(const std::vector<Bequest::Listener>& left, std::size
     if (listener.steering_sockets >= 0) doors.adopted_steering_.emplace_back(listener.steering_sockets);
   }
   if (doors.adopted_steering_.size() != left.size()) doors.adopted_steering_.clear();
-  auto loads = steering::Loads::create(workers);  // nobody reads them: the workers have those that they know
+  auto loads = steering::Loads::create(workers, loads_fd);
   if (!loads) return base::fail(std::move(loads.error()));
   doors.loads_ = std::move(*loads);
   return doors;

@@ -29,9 +29,10 @@ class Doors {
   void enter(policy::Steering steering, Doors* before, base::Log& log);
 
   /// For a successor of this process: where it listens, and with what.
-  std::vector<Bequest::Listener> left() const;
+  std::vector<Bequest::Listener> bequeath() const;
   /// Of a predecessor, which has closed nothing.
-  static base::Result<Doors> adopt(const std::vector<Bequest::Listener>& left, std::size_t workers);
+  static base::Result<Doors> adopt(const std::vector<Bequest::Listener>& left, std::size_t workers,
+                                   int loads);
 
   bool steered() const { return steering_.has_value(); }
   steering::WorkerLoad load(std::size_t worker) const { return steering::WorkerLoad(loads_[worker]); }

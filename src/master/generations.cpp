@@ -54,6 +54,10 @@ base::Result<void> Generations::adopt(const Bequest& bequest) {
     policy::Config config;
     config.access_log.file = left.access_log;
     config.drain_timeout = left.drain_timeout;
+    policy::TargetGroup& group = config.target_groups.emplace_back();
+    group.targets = left.client_ip_targets;
+    group.preserve_client_ip = !group.targets.empty();
+    config.listeners.emplace_back();  // forwards to it: neither has a name
     auto made = std::make_unique<Generation>(
         Generation{.number = left.number,
                    .config = std::move(config),
@@ -84,18 +88,18 @@ base::Result<void> Generations::adopt(const Bequest& bequest) {
   return {};
 }
 
-base::Result<Bequest> Generations::left(std::optional<observe::CounterTable>& past) const {
+base::Result<Bequest> Generations::bequeath(std::optional<observe::CounterTable>& past) const {
   auto table = past_.as_table();
   if (!table) return base::fail(std::move(table.error()));
   Bequest bequest{.layout = observe::layout(),
                   .flow_hash_seed = flow_hash_seed_,
                   .past = {.shape = table->shape(), .rows = table->backing()},
-                  .serving = current_->workers->left(),
-                  .listeners = current_->workers->doors().left(),
+                  .serving = current_->workers->bequeath(),
+                  .listeners = current_->workers->doors().bequeath(),
                   .retired = {}};
   bequest.serving.number = current_->number;
   for (const auto& generation : old_) {
-    bequest.retired.push_back(generation->workers->left());
+    bequest.retired.push_back(generation->workers->bequeath());
     bequest.retired.back().number = generation->number;
   }
   past.emplace(std::move(*table));
@@ -108,7 +112,8 @@ void Generations::change(Load load, Done done) {
 
 void Generations::step() {
   bury_generations();
-  if (!ending_) begin_change();
+  if (done_) finish();
+  if (!ending_ && !done_) begin_change();
   if (next_) {
     next_->workers->start_due();
     if (next_->workers->all_are_ready()) enter();
@@ -169,9 +174,16 @@ void Generations::enter() {
   fold();
   surroundings_.entered(*current_);
   announce_service(*current_, current_->log);
-  const Done done = std::move(changes_.front().done);
+  done_ = std::move(changes_.front().done);
   changes_.pop_front();
-  done({});
+  look_until_ = base::now() + kLookAtMost;
+}
+
+/// A connection that is made after the change was said to be done meets nobody of before.
+void Generations::finish() {
+  const bool closed = std::ranges::all_of(
+      old_, [](const std::unique_ptr<Generation>& old) { return old->workers->all_have_closed(); });
+  if (closed || base::now() >= look_until_) std::exchange(done_, nullptr)({});
 }
 
 /// The change that is under way, or was about to be.
@@ -247,6 +259,7 @@ void Generations::reopen_access_log() {
 void Generations::end(int signal) {
   ending_ = true;
   while (!changes_.empty()) refuse({{{}, "", "the service ends"}});
+  if (done_) std::exchange(done_, nullptr)({});
   if (next_) old_.push_back(std::move(next_));
   if (current_) current_->workers->end(signal);
   for (const auto& generation : old_) generation->workers->end(signal);
@@ -263,7 +276,7 @@ bool Generations::anyone_alive() const {
 }
 
 base::Instant Generations::next_deadline() const {
-  base::Instant next = fold_at_;
+  base::Instant next = done_ ? std::min(fold_at_, base::now() + kLook) : fold_at_;
   for (const auto* generation : {next_.get(), current_.get()}) {
     if (generation != nullptr) next = std::min(next, generation->workers->next_deadline());
   }

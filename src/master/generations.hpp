@@ -51,7 +51,7 @@ class Generations {
   /// What a predecessor of this process has left serves until the first change has succeeded.
   base::Result<void> adopt(const Bequest& bequest);
   /// For a successor. The table holds what `past` is made of: it must live until then.
-  base::Result<Bequest> left(std::optional<observe::CounterTable>& past) const;
+  base::Result<Bequest> bequeath(std::optional<observe::CounterTable>& past) const;
 
   /// One after the other; the first one starts the service.
   void change(Load load, Done done);
@@ -85,6 +85,10 @@ class Generations {
 
  private:
   static constexpr base::Milliseconds kFold{500};
+  // How often to look whether those who retire have closed their doors, and for how long: one that hangs, or
+  // is stopped, is not waited for.
+  static constexpr base::Milliseconds kLook{2};
+  static constexpr base::Milliseconds kLookAtMost{1000};
 
   struct Change {
     Load load;
@@ -93,6 +97,7 @@ class Generations {
   void begin_change();
   base::Result<void> make_next(Loaded loaded);
   void enter();
+  void finish();
   void refuse(const Mistakes& mistakes);
   void bury_generations();
   void give_up_others(const Generation* own);
@@ -102,7 +107,9 @@ class Generations {
   Surroundings surroundings_;
   std::uint64_t flow_hash_seed_ = 0;
   std::uint64_t made_ = 0;
-  std::deque<Change> changes_;  // the first one is under way when there is a next_
+  std::deque<Change> changes_;  // the first one is under way when there is a next_, or done_
+  Done done_;                   // of one that serves, as soon as nobody else does
+  base::Instant look_until_{};
   std::unique_ptr<Generation> next_;
   std::unique_ptr<Generation> current_;
   std::vector<std::unique_ptr<Generation>> old_;  // retired, or failed and ending

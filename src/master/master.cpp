@@ -16,9 +16,9 @@
 #include "monitor_process.hpp"
 #include "privileges.hpp"
 #include "service_manager.hpp"
-#include "upgrade.hpp"
 #include "tlsplice/master/client_ip.hpp"
 #include "tlsplice/netlink/local_delivery.hpp"
+#include "upgrade.hpp"
 
 namespace tlsplice::master {
 namespace {
@@ -60,7 +60,7 @@ class Master {
   void obey(int signal);
   void reload();
   void upgrade();
-  void replace();
+  Error replace();
   void adopt_predecessors();
   void say_ready();
   void end(int signal_for_workers, Milliseconds limit);
@@ -73,7 +73,7 @@ class Master {
   MonitorProcess monitor_;
   Desk desk_;
   Upgrade upgrade_;
-  std::filesystem::path file_;  // the configuration's
+  std::filesystem::path file_;      // the configuration's
   netlink::LocalDelivery answers_;  // of targets that see their clients
   base::Fd signals_;
   bool ending_ = false;
@@ -175,16 +175,17 @@ int Master::serve(const std::filesystem::path& file, std::optional<Loaded> loade
   adopt_predecessors();
   const bool upgrading = generations_.current() != nullptr;
   const auto first = std::make_shared<std::optional<Loaded>>(std::move(loaded));
-  generations_.change([first, file] { return *first ? std::move(**first) : load(file); },
-                      [this, upgrading](const Generations::Mistakes& mistakes) {
-                        for (const policy::Mistake& mistake : mistakes)
-                          log_.error(upgrading ? "not_upgraded" : "not_started",
-                                     {{"error", policy::to_string(file_, mistake)}});
-                        if (upgrading && mistakes.empty()) log_.info("upgraded");
-                        if (mistakes.empty() || ending_ || upgrading) return;
-                        exit_status_ = 1;
-                        end(SIGQUIT, kGrace);
-                      });
+  generations_.change(
+      [first, file] { return *first ? std::move(**first) : load(file); },
+      [this, upgrading](const Generations::Mistakes& mistakes) {
+        for (const policy::Mistake& mistake : mistakes)
+          log_.error(upgrading ? "not_upgraded" : "not_started",
+                     {{"error", mistake.key.empty() ? mistake.what : policy::to_string(file_, mistake)}});
+        if (upgrading && mistakes.empty()) log_.info("upgraded");
+        if (mistakes.empty() || ending_ || upgrading) return;
+        exit_status_ = 1;
+        end(SIGQUIT, kGrace);
+      });
   for (;;) {
     generations_.step();
     if (ending_ && !generations_.anyone_alive()) break;
@@ -263,14 +264,14 @@ void Master::upgrade() {
     log_.error("not_upgraded", {{"error", begun.error().text()}});
 }
 
-void Master::replace() {
+/// When its turn among the changes has come. Returns only if it fails.
+Error Master::replace() {
   std::optional<observe::CounterTable> past;
-  auto bequest = generations_.left(past);
-  if (!bequest) return log_.error("not_upgraded", {{"error", bequest.error().text()}});
+  auto bequest = generations_.bequeath(past);
+  if (!bequest) return std::move(bequest.error());
   monitor_.end();
   manager_.leave();
-  const Error error = upgrade_.replace(*bequest, file_);
-  log_.error("not_upgraded", {{"error", error.text()}});
+  return upgrade_.replace(*bequest, file_);
 }
 
 /// What stands in the file now.
@@ -302,7 +303,13 @@ void Master::bury() {
     std::vector<std::string> said;
     if (upgrade_.bury(process, status, said)) {
       for (const std::string& line : said) log_.error("not_upgraded", {{"error", line}});
-      if (said.empty() && !ending_) replace();
+      if (!said.empty() || ending_) continue;
+      generations_.change(
+          [this] { return std::unexpected(Generations::Mistakes{{{}, "", replace().text()}}); },
+          [this](const Generations::Mistakes& mistakes) {
+            for (const policy::Mistake& mistake : mistakes)
+              log_.error("not_upgraded", {{"error", mistake.what}});
+          });
     } else if (!monitor_.bury(process, status, base::now())) {
       generations_.bury(process, status);
     }

@@ -72,12 +72,18 @@ Result<void> Workers::open_descriptors() {
   return {};
 }
 
-Bequest::Generation Workers::left() const {
+Bequest::Generation Workers::bequeath() const {
   Bequest::Generation left{.number = 0,
                            .access_log = config_.access_log.file,
                            .drain_timeout = config_.drain_timeout,
+                           .client_ip_targets = {},
                            .table = {.shape = counters_.shape(), .rows = counters_.backing()},
+                           .loads = doors_.loads().descriptor(),
                            .workers = {}};
+  for (const policy::TargetGroup& group : config_.target_groups) {
+    if (!group.preserve_client_ip) continue;
+    left.client_ip_targets.insert(left.client_ip_targets.end(), group.targets.begin(), group.targets.end());
+  }
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     if (slots_[i].process > 0) left.workers.push_back({i, slots_[i].process, slots_[i].channel.get()});
   }
@@ -90,7 +96,7 @@ Result<Workers> Workers::adopt(const Bequest::Generation& left,
   auto counters =
       observe::CounterTable::create(left.table.shape, readable ? left.table.rows : observe::Backing());
   if (!counters) return base::fail(std::move(counters.error()));
-  auto doors = Doors::adopt(listeners, counters->workers());
+  auto doors = Doors::adopt(listeners, counters->workers(), readable ? left.loads : -1);
   if (!doors) return base::fail(std::move(doors.error()));
   Workers workers(config, prepared, log, 0, std::move(*counters), std::move(*doors), Numbers(), std::nullopt);
   workers.adopted_ = true;
@@ -274,6 +280,13 @@ Workers::Death Workers::bury(pid_t process, int status) {
                              {"lived_ms", lived.count()},
                              {"pause_ms", pause.count()}});
   return Death::kUntimely;
+}
+
+bool Workers::all_have_closed() const {
+  for (std::size_t i = 0; i < slots_.size(); ++i) {
+    if (slots_[i].process > 0 && !doors_.load(i).has_closed_doors()) return false;
+  }
+  return true;
 }
 
 bool Workers::all_are_ready() {

@@ -53,7 +53,7 @@ class Workers {
                                     std::uint64_t flow_hash_seed, const Workers* before, GivenSockets& given);
 
   /// For a successor of this process; serving ones leave their listening sockets as well (doors()).
-  Bequest::Generation left() const;
+  Bequest::Generation bequeath() const;
   const Doors& doors() const { return doors_; }
   /// Of a predecessor, which had `listeners` open for those that serve. They are not replaced when they die.
   /// Without `readable` tables what they count is not seen.
@@ -69,6 +69,8 @@ class Workers {
   void enter(Workers* before);
   /// From serving to retired: the workers take nothing new and end with their last flow.
   void retire();
+  /// Whether nobody accepts any more, of those who retire.
+  bool all_have_closed() const;
   /// To ending: our copies of the listening sockets are closed, then the signal goes to all.
   void end(int signal);
 

@@ -14,7 +14,6 @@ using W = tlsplice_worker_load;
 
 constexpr Whole<W> kLoads[] = {
     {{"tlsplice_worker_active_flows", Type::kGauge, "Flows that the worker has now."}, &W::active},
-    {{"tlsplice_worker_draining", Type::kGauge, "1: the worker takes nothing new."}, &W::draining},
     {{"tlsplice_worker_shut", Type::kGauge,
       "1: its listening sockets are shut, because it is stuck or keeps dying."},
      &W::closed},
@@ -35,6 +34,7 @@ constexpr Whole<W> kLoads[] = {
 
 constexpr Family kUp{"tlsplice_worker_up", Type::kGauge,
                      "1: there is a process; 0: it died and is to be replaced."};
+constexpr Family kDraining{"tlsplice_worker_draining", Type::kGauge, "1: the worker takes nothing new."};
 constexpr Family kHeartbeat{"tlsplice_worker_heartbeat_age_seconds", Type::kGauge,
                             "Since the worker's loop last came round; absent where there is no process."};
 constexpr Family kMonitorDeaths{"tlsplice_monitor_death_count_total", Type::kCounter,
@@ -73,6 +73,9 @@ void show_workers(Exposition& out, const Numbers& numbers, base::Instant now) {
   }
   show_each(out, kUp, numbers.loads, [&](const std::string& worker, const W& load) {
     out.sample({{"worker", worker}}, base::shared_get(load.heartbeat_ns) != 0 ? 1 : 0);
+  });
+  show_each(out, kDraining, numbers.loads, [&](const std::string& worker, const W& load) {
+    out.sample({{"worker", worker}}, base::shared_get(load.draining) != 0 ? 1 : 0);
   });
   // The worker's clock is ours: CLOCK_MONOTONIC.
   const auto now_ns = static_cast<__u64>(std::chrono::nanoseconds(now.time_since_epoch()).count());

@@ -28,6 +28,10 @@ void WorkerLoad::drain() {
   base::shared_set(row_->draining, 1);
 }
 
+void WorkerLoad::closed_doors() {
+  base::shared_set(row_->draining, kClosedDoors);
+}
+
 void WorkerLoad::end() {
   base::shared_set(row_->heartbeat_ns, 0);
   base::shared_set(row_->active, 0);

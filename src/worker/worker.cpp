@@ -120,6 +120,7 @@ void Worker::count_dropped_lines() {
 Task<void> Worker::serve() {
   for (Door& door : setup_.doors) uring::spawn(accepting_, accept_from(door));
   co_await accepting_.empty();
+  setup_.load.closed_doors();
   co_await flows_.empty();
   stop_control_.request();
 }
@@ -134,7 +135,7 @@ Task<void> Worker::obey_signals() {
     if (co_await uring::readable(ring_, stop_control_, signals_.get()) < 0) co_return;
     signalfd_siginfo signal{};
     if (::read(signals_.get(), &signal, sizeof signal) != static_cast<ssize_t>(sizeof signal)) continue;
-    setup_.load.drain();
+    if (!stop_accepting_.requested()) setup_.load.drain();
     stop_accepting_.request();
     if (signal.ssi_signo == SIGQUIT) stop_flows_.request();
     if (signal.ssi_signo == SIGTERM && !std::exchange(draining, true)) uring::spawn(all_, limit_drain());

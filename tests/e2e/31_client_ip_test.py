@@ -297,6 +297,20 @@ class Rules(Preserving):
         self.assertEqual(self.seen(), GATEWAY[4])
         wait_until("no rule", lambda: self.rules() + self.routes() == [])
 
+    def test_an_upgrade_keeps_them_for_the_flows_of_the_predecessor(self):
+        old, new = self.target(serve_echo), self.target(serve_echo)
+        proxy = self.start(old)
+        flow = self.connect()
+        self.assertTrue(echoed(flow))
+        proxy.write_config(self.config(new))
+        proxy.tell(signal.SIGUSR2)
+        proxy.wait_events("upgraded")
+        self.assertEqual(sorted(self.rules()), sorted(self.expected(old, new)))
+        self.assertTrue(echoed(flow))
+        self.assertTrue(echoed(self.connect()))
+        flow.close()
+        wait_until("one rule less", lambda: self.rules() == self.expected(new))
+
     def test_what_else_the_targets_host_sends_is_forwarded(self):
         """Answers from another port of it to that very client, and connections that it opens itself."""
         self.proxy_host.set("net/ipv4/ip_forward", 1)

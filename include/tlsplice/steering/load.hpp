@@ -25,6 +25,8 @@ class WorkerLoad {
   /// Once a round of the loop: a few stores, no system call.
   void beat(base::Instant now, std::size_t flows);
   void drain();
+  /// Draining, and the last listening socket is closed.
+  void closed_doors();
   void accepted() { base::shared_add(row_->accepted); }
   void handshakes(__u64 count) { base::shared_set(row_->handshakes, count); }
   /// Connections given to this worker, ever. To be read before the listening sockets are emptied.
@@ -39,6 +41,7 @@ class WorkerLoad {
   // By the master.
 
   __u64 heartbeat() const { return base::shared_get(row_->heartbeat_ns); }
+  bool has_closed_doors() const { return base::shared_get(row_->draining) == kClosedDoors; }
   void restarted() { base::shared_add(row_->restarts); }
   /// Nobody is there any more.
   void end();
@@ -46,6 +49,7 @@ class WorkerLoad {
   void close(bool closed) { base::shared_set(row_->closed, closed ? 1U : 0U); }
 
  private:
+  static constexpr __u64 kClosedDoors = 2;
   tlsplice_worker_load* row_;
 };
 

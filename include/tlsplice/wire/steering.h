@@ -33,7 +33,7 @@ struct tlsplice_worker_load {
   __u64 heartbeat_ns; /* CLOCK_MONOTONIC: when its loop last came round; 0: nobody is there */
   __u64 active;       /* flows */
   __u64 picked_seen;  /* `picked` as it was before the worker emptied its listening sockets */
-  __u64 draining;     /* 1: takes nothing new */
+  __u64 draining;     /* 1: takes nothing new, 2: and its listening sockets are closed */
   __u64 process;      /* its pid */
   __u64 accepted;     /* connections, ever: of the workers before it as well */
   __u64 handshakes;   /* with clients, that were completed */
