@@ -9,7 +9,8 @@ using C = tlsplice_counters;
 
 constexpr Part<C> kLimits[] = {{"max_flows", &C::RejectedFlowCount_MaxFlows},
                                {"descriptors", &C::RejectedFlowCount_Descriptors},
-                               {"memory", &C::RejectedFlowCount_Memory}};
+                               {"memory", &C::RejectedFlowCount_Memory},
+                               {"ports", &C::PortAllocationErrorCount}};
 
 }  // namespace
 

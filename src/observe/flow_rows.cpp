@@ -27,6 +27,7 @@ void count_client_cause(Counters& counters, const FlowRecord& record) {
       return counters.add(row, &L::TargetConnectionErrorCount);
     case End::kOutOfDescriptors:
     case End::kOutOfMemory:
+    case End::kOutOfPorts:
       return counters.add(row, &L::RejectedFlowCount);
     case End::kKtlsRequired:
       return counters.add(row, &L::KtlsRequiredErrorCount);

@@ -28,6 +28,8 @@ void count_cause(Counters& counters, End end) {
       return counters.add(&C::RejectedFlowCount_Descriptors);
     case End::kOutOfMemory:
       return counters.add(&C::RejectedFlowCount_Memory);
+    case End::kOutOfPorts:
+      return counters.add(&C::PortAllocationErrorCount);
     case End::kClosed:
     case End::kKtlsRequired:
     case End::kClientTruncated:
@@ -79,6 +81,7 @@ const char* to_string(End end) {
       return "ktls_required";
     case End::kOutOfDescriptors:
     case End::kOutOfMemory:
+    case End::kOutOfPorts:
       return "exhausted";
   }
   return "unknown";

@@ -61,7 +61,7 @@ class Session final : public LiveFlow, private relay::Meter {
 };
 
 End exhausted(const base::Error& error) {
-  const bool descriptors = error.errnum == EMFILE || error.errnum == ENFILE || error.errnum == EADDRNOTAVAIL;
+  const bool descriptors = error.errnum == EMFILE || error.errnum == ENFILE;
   return descriptors ? End::kOutOfDescriptors : End::kOutOfMemory;
 }
 
@@ -241,10 +241,11 @@ Task<std::expected<base::Fd, End>> Session::connect_target(std::uint64_t hash) {
     record_.detail = socket.error().text();
     const Fault fault = socket.error().fault;
     if (fault == Fault::kStopped) co_return std::unexpected(End::kCut);
-    if (fault == Fault::kExhausted) co_return std::unexpected(exhausted(socket.error()));
+    const bool no_port = socket.error().errnum == EADDRNOTAVAIL;  // towards this target
+    if (fault == Fault::kExhausted && !no_port) co_return std::unexpected(exhausted(socket.error()));
     here_.counters.add(&tlsplice_counters::TargetConnectionErrorCount);
     here_.counters.add(service_.target_row + chosen, &tlsplice_target::TargetConnectionErrorCount);
-    end = fault == Fault::kTimedOut ? End::kTargetTimeout : End::kTargetRefused;
+    end = no_port ? End::kOutOfPorts : fault == Fault::kTimedOut ? End::kTargetTimeout : End::kTargetRefused;
   }
   co_return std::unexpected(end);
 }

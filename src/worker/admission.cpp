@@ -22,6 +22,8 @@ constexpr Kind kKinds[] = {
      "raise the limit on open files (ulimit -n)"},
     {&tlsplice_counters::RejectedFlowCount_Memory, "memory",
      "give the service more memory, or lower max_flows"},
+    {&tlsplice_counters::PortAllocationErrorCount, "ports",
+     "widen net.ipv4.ip_local_port_range, or add targets"},
 };
 
 base::Fd open_spare() {

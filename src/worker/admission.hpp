@@ -11,7 +11,7 @@
 
 namespace tlsplice::worker {
 
-enum class Refusal : std::uint8_t { kMaxFlows, kDescriptors, kMemory };
+enum class Refusal : std::uint8_t { kMaxFlows, kDescriptors, kMemory, kPorts };
 
 class Admission {
  public:
@@ -35,7 +35,7 @@ class Admission {
   base::Log& log_;
   std::uint32_t max_flows_;
   base::Fd spare_;
-  base::OncePerSecond said_[3];
+  base::OncePerSecond said_[4];  // one for each Refusal
 };
 
 }  // namespace tlsplice::worker

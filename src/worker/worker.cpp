@@ -272,6 +272,7 @@ void Worker::admit(net::Accepted accepted, const session::Service& service) {
 Task<void> Worker::run_flow(net::Accepted accepted, const session::Service& service) {
   const auto end = co_await session::run(here_, service, std::move(accepted.socket), accepted.peer);
   if (end == observe::End::kOutOfDescriptors) admission_.say(Refusal::kDescriptors, ring_.now());
+  if (end == observe::End::kOutOfPorts) admission_.say(Refusal::kPorts, ring_.now());
   if (end == observe::End::kOutOfMemory) admission_.say(Refusal::kMemory, ring_.now());
 }
 

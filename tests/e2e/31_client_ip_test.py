@@ -144,16 +144,19 @@ class Flows(Preserving):
             self.assertEqual(receive_exactly(client, 4), b"ping")
 
     def test_a_client_that_has_used_up_its_ports_is_no_concern_of_others(self):
+        """Each target is another four ports for it; then it is refused, and nobody else is."""
         self.client.address("wire", "10.71.1.9/24")
-        proxy = self.start(self.target(serve_echo))  # before the next line: its probes use ports as well
-        self.proxy_host.set("net/ipv4/ip_local_port_range", "40000 40003")
-        clients = [self.connect() for _ in range(4)]
+        proxy = self.start(self.target(serve_echo), self.target(serve_echo))
+        self.proxy_host.set("net/ipv4/ip_local_port_range", "40000 40003")  # the start's probes needed some
+        clients = [self.connect() for _ in range(8)]
         for client in clients:
             self.assertTrue(echoed(client))
         with contextlib.suppress(ConnectionError):  # the reset may be there before connect() has returned
             self.assertEqual(TcpEnd(self.connect()).rest(), (b"", RESET))
         [line] = proxy.wait_events("flow", end="exhausted")
         self.assertIn("Cannot assign requested address", line["detail"])
+        proxy.wait_counters(PortAllocationErrorCount=1, NewFlowCount=9, ActiveFlowCount=8)
+        proxy.wait_events("refusing", reason="ports")
         self.assertTrue(echoed(self.connect(source=("10.71.1.9", 0))))
 
     def test_flows_at_a_time_from_one_port_of_a_client(self):

@@ -46,6 +46,7 @@ const std::vector<Expected>& all_ends() {
       {End::kOutOfDescriptors, "exhausted", {"RejectedFlowCount_Descriptors", reset}},
       {End::kKtlsRequired, "ktls_required", {reset}},
       {End::kOutOfMemory, "exhausted", {"RejectedFlowCount_Memory", reset}},
+      {End::kOutOfPorts, "exhausted", {"PortAllocationErrorCount", reset}},
   };
   return ends;
 }
@@ -79,7 +80,7 @@ struct RecordTest : testing::Test {
 
 TEST(End, HasAWordForEach) {
   // The table is complete when the last enumerator is in it and there are as many.
-  EXPECT_EQ(all_ends().size(), static_cast<std::size_t>(End::kOutOfMemory) + 1);
+  EXPECT_EQ(all_ends().size(), static_cast<std::size_t>(End::kOutOfPorts) + 1);
   std::set<End> seen;
   for (const Expected& one : all_ends()) {
     EXPECT_STREQ(to_string(one.end), one.word);

@@ -88,16 +88,18 @@ TEST_F(AdmissionTest, SaysItOnceASecond) {
 }
 
 TEST_F(AdmissionTest, SaysEachReasonOnItsOwn) {
-  for (const Refusal reason : {Refusal::kMaxFlows, Refusal::kDescriptors, Refusal::kMemory}) {
+  for (const Refusal reason :
+       {Refusal::kMaxFlows, Refusal::kDescriptors, Refusal::kMemory, Refusal::kPorts}) {
     admission.count(reason, kStart);
     admission.count(reason, kStart);
   }
   EXPECT_EQ(own.get(&C::RejectedFlowCount_MaxFlows), 2u);
   EXPECT_EQ(own.get(&C::RejectedFlowCount_Descriptors), 2u);
   EXPECT_EQ(own.get(&C::RejectedFlowCount_Memory), 2u);
+  EXPECT_EQ(own.get(&C::PortAllocationErrorCount), 2u);
   const std::string text = said();
-  EXPECT_EQ(lines_in(text), 3u);
-  for (const char* reason : {"max_flows", "descriptors", "memory"}) {
+  EXPECT_EQ(lines_in(text), 4u);
+  for (const char* reason : {"max_flows", "descriptors", "memory", "ports"}) {
     EXPECT_NE(text.find(std::string(" reason=") + reason + " "), std::string::npos) << text;
   }
 }

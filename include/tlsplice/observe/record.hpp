@@ -31,9 +31,10 @@ enum class End : std::uint8_t {
   kTargetTimeout,          // no target answered in time
   kTargetHandshakeFailed,  // a TLS target could not agree with us
   kCut,                    // ended by us: drain timeout or stop
-  kOutOfDescriptors,       // none left for the target connection, or no local port ("exhausted")
+  kOutOfDescriptors,       // none left for the target connection ("exhausted")
   kKtlsRequired,           // ktls = "require" could not be kept
   kOutOfMemory,            // "exhausted"
+  kOutOfPorts,             // no local port towards a target ("exhausted")
 };
 const char* to_string(End end);
 

@@ -47,6 +47,7 @@
   X(RejectedFlowCount_MaxFlows)                                                                              \
   X(RejectedFlowCount_Descriptors)                                                                           \
   X(RejectedFlowCount_Memory)                                                                                \
+  X(PortAllocationErrorCount) /* reset: no local port left towards any target that was tried */              \
   X(DroppedLogLineCount)                                                                                     \
   X(DroppedAccessLogLineCount)                                                                               \
   X(WorkerDeathCount)  /* of this slot: ended without being told to */                                       \
