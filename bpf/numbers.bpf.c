@@ -11,6 +11,7 @@
 
 #include "shared_maps.h"
 #include "tlsplice/wire/counters.h"
+#include "tlsplice/wire/health.h"
 #include "tlsplice/wire/numbers.h"
 
 // Rows of each listener or target: one a worker, and one for generations of workers before them.
@@ -22,6 +23,8 @@ MAPPED_ARRAY(targets, tlsplice_target);
 MAPPED_ARRAY(negotiated, tlsplice_negotiated);
 MAPPED_ARRAY(ktls, tlsplice_ktls);
 MAPPED_ARRAY(histograms, tlsplice_histograms);
+MAPPED_ARRAY(target_health, tlsplice_target_health);
+MAPPED_ARRAY(target_groups, tlsplice_target_group);
 
 // As in the kernel's kernel/bpf/map_iter.c and include/linux/bpf.h.
 struct seq_file;
@@ -249,6 +252,39 @@ int show_histograms(struct bpf_iter__bpf_map_elem* context) {
   PRINT(seq, "%-32s %10llu %12llu %10llu %10llu %10llu %12llu\n", STRING(row->listener), sum.handshakes,
         mean(sum.handshake_us, sum.handshakes), sum.connects, mean(sum.connect_us, sum.connects), sum.flows,
         mean(sum.flow_us, sum.flows) / 1000);
+  return 0;
+}
+
+// A target without a reason is healthy.
+SEC("iter/bpf_map_elem")
+int show_target_health(struct bpf_iter__bpf_map_elem* context) {
+  struct seq_file* seq = context->meta->seq;
+  const __u32* key = context->key;
+  const struct tlsplice_target_health* row = context->value;
+  if (!key || !row) return 0;
+  if (*key == 0)
+    HEADING(seq,
+            "TARGET_GROUP                     TARGET                         STATE              "
+            "REASON                          PASSED     FAILED    CHANGES CHANGED_AT CHECKED_AT\n");
+  if (!row->target[0]) return 0;
+  static const char kNone[] = "-";
+  PRINT(seq, "%-32s %-30s %-18s %-27s %10llu %10llu %10llu %10llu %10llu\n", STRING(row->target_group),
+        STRING(row->target), STRING(row->state), row->reason[0] ? STRING(row->reason) : STRING(kNone),
+        row->PassedCheckCount, row->FailedCheckCount, row->StateChangeCount, row->changed_at,
+        row->checked_at);
+  return 0;
+}
+
+SEC("iter/bpf_map_elem")
+int show_target_groups(struct bpf_iter__bpf_map_elem* context) {
+  struct seq_file* seq = context->meta->seq;
+  const __u32* key = context->key;
+  const struct tlsplice_target_group* row = context->value;
+  if (!key || !row) return 0;
+  if (*key == 0)
+    HEADING(seq, "TARGET_GROUP                     TARGETS HEALTHY UNHEALTHY FAIL_OPEN CHECKED\n");
+  PRINT(seq, "%-32s %7llu %7llu %9llu %9llu %7llu\n", STRING(row->target_group), row->targets,
+        row->HealthyHostCount, row->UnHealthyHostCount, row->fail_open, row->checked);
   return 0;
 }
 

@@ -46,6 +46,20 @@ void print_client_ip(const policy::Config& config, const targets::Group& group) 
       fmt::join(strict, ", "));
 }
 
+/// "app (TCP, 2 targets)", with more than one "90 of 100 to blue (TCP, 2 targets), 10 of 100 to ..."
+std::string forwards(const std::vector<targets::Share>& shares) {
+  std::uint32_t all = 0;
+  for (const targets::Share& share : shares) all += share.weight;
+  std::string out;
+  for (const auto& [group, weight, group_row, target_row] : shares) {
+    if (!out.empty()) out += ", ";
+    if (shares.size() > 1) out += fmt::format("{} of {} to ", weight, all);
+    out += fmt::format("{} ({}, {} target{})", group.name, policy::to_string(group.protocol),
+                       group.targets.size(), group.targets.size() == 1 ? "" : "s");
+  }
+  return out;
+}
+
 }  // namespace
 
 int check(const std::filesystem::path& file) {
@@ -60,11 +74,9 @@ int check(const std::filesystem::path& file) {
   for (std::size_t i = 0; i < config.listeners.size(); ++i) {
     const policy::Listener& listener = config.listeners[i];
     const master::Prepared::Listener& made = prepared.listeners[i];
-    fmt::print("listener {}: {} on {}, forwards to {} ({}, {} target{})\n", listener.name,
-               policy::to_string(listener.protocol), policy::to_string(listener.address), listener.forward,
-               policy::to_string(made.service.group.protocol), made.service.group.targets.size(),
-               made.service.group.targets.size() == 1 ? "" : "s");
-    print_client_ip(config, made.service.group);
+    fmt::print("listener {}: {} on {}, forwards to {}\n", listener.name, policy::to_string(listener.protocol),
+               policy::to_string(listener.address), forwards(made.service.shares));
+    for (const targets::Share& share : made.service.shares) print_client_ip(config, share.group);
     if (!made.context) continue;
     fmt::print("  {:<10} {}\n", "ssl_policy", listener.ssl_policy);
     print_offer(made.context->offer());

@@ -2,9 +2,11 @@
 
 namespace tlsplice::master {
 
-Numbers::Numbers(const observe::Shape& shape) {
-  auto maps = steering::Maps::create(
-      {.workers = shape.workers, .listeners = shape.listeners.size(), .targets = shape.targets.size()});
+Numbers::Numbers(const observe::Shape& shape, std::size_t target_groups) {
+  auto maps = steering::Maps::create({.workers = shape.workers,
+                                      .listeners = shape.listeners.size(),
+                                      .targets = shape.targets.size(),
+                                      .target_groups = target_groups});
   if (maps) {
     maps_.emplace(std::move(*maps));
   } else {
@@ -20,6 +22,11 @@ observe::Backing Numbers::backing() const {
           .negotiated = maps_->negotiated(),
           .ktls = maps_->ktls(),
           .histograms = maps_->histograms()};
+}
+
+targets::HealthBacking Numbers::health_backing() const {
+  if (!maps_) return {};
+  return {.target_health = maps_->target_health(), .target_groups = maps_->target_groups()};
 }
 
 void Numbers::pin(const std::string& directory, Numbers* before, base::Log& log) {

@@ -8,6 +8,7 @@
 #include "tlsplice/base/log.hpp"
 #include "tlsplice/observe/counters.hpp"
 #include "tlsplice/steering/maps.hpp"
+#include "tlsplice/targets/health.hpp"
 
 namespace tlsplice::master {
 
@@ -15,13 +16,14 @@ class Numbers {
  public:
   /// None.
   Numbers() = default;
-  explicit Numbers(const observe::Shape& shape);
+  Numbers(const observe::Shape& shape, std::size_t target_groups);
 
   /// Null without the privilege; why_not() then says so.
   const steering::Maps* maps() const { return maps_ ? &*maps_ : nullptr; }
   const base::Error& why_not() const { return why_not_; }
   /// For observe::CounterTable.
   observe::Backing backing() const;
+  targets::HealthBacking health_backing() const;
   /// Makes the files, or takes over those of the numbers `before`, which then has none; says where they are,
   /// or why there are none.
   void pin(const std::string& directory, Numbers* before, base::Log& log);

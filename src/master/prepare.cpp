@@ -3,6 +3,7 @@
 #include <algorithm>
 #include <iterator>
 #include <map>
+#include <tuple>
 
 namespace tlsplice::master {
 namespace {
@@ -35,29 +36,40 @@ std::expected<Prepared::Listener, std::vector<Mistake>> prepare_listener(const p
                   .protocol = configured.protocol,
                   .context = made.context.get(),
                   .certificate = configured.certificate.chain.string(),
-                  .group = targets::Group::from(*config.target_group(configured.forward)).value(),
+                  .shares = {},
                   .handshake_timeout = configured.handshake_timeout,
                   .relay = relay_limits(configured),
                   .ktls = configured.ktls};
+  for (const policy::Forward& forward : configured.forward) {
+    made.service.shares.push_back(
+        {.group = targets::Group::from(*config.target_group(forward.target_group)).value(),
+         .weight = forward.weight});
+  }
   return made;
 }
 
-/// A row for each listener and each target, in the order of the configuration.
+/// A row for each listener, each group and each target, in the order of the configuration.
 void lay_out_numbers(const policy::Config& config, Prepared& prepared) {
   observe::Shape& numbers = prepared.numbers;
   numbers.listeners.clear();
-  numbers.targets.clear();
-  std::map<std::string_view, std::size_t> first_target;
+  std::vector<observe::Shape::Target> targets;
+  std::map<std::string_view, std::pair<std::size_t, std::size_t>> places;  // of a group, of its first target
   for (const policy::TargetGroup& group : config.target_groups) {
-    first_target[group.name] = numbers.targets.size();
+    places[group.name] = {prepared.groups.size(), targets.size()};
+    prepared.groups.push_back({.group = group});
     for (const policy::HostPort& target : group.targets)
-      numbers.targets.push_back({group.name, policy::to_string(target)});
+      targets.push_back({group.name, policy::to_string(target)});
   }
   for (Prepared::Listener& listener : prepared.listeners) {
     listener.service.row = numbers.listeners.size();
-    listener.service.target_row = first_target.at(listener.service.group.name);
     numbers.listeners.push_back({listener.service.name, policy::to_string(listener.service.protocol)});
+    for (targets::Share& share : listener.service.shares) {
+      std::tie(share.group_row, share.target_row) = places.at(share.group.name);
+      targets::WatchedGroup& watched = prepared.groups[share.group_row];
+      if (watched.listener_port == 0) watched.listener_port = listener.address.port();
+    }
   }
+  if (!targets.empty()) numbers.targets = std::move(targets);  // a map has a row at least
 }
 
 /// ktls = "require" where the kernel has none: every flow would be refused.

@@ -31,12 +31,13 @@ using base::Milliseconds;
 using base::Result;
 
 Workers::Workers(const policy::Config& config, const Prepared& prepared, base::Log log,
-                 std::uint64_t flow_hash_seed, observe::CounterTable counters, Doors doors, Numbers numbers,
-                 std::optional<Identity> identity)
+                 std::uint64_t flow_hash_seed, observe::CounterTable counters, targets::HealthTable health,
+                 Doors doors, Numbers numbers, std::optional<Identity> identity)
     : config_(config),
       prepared_(prepared),
       log_(log),
       counters_(std::move(counters)),
+      health_(std::move(health)),
       doors_(std::move(doors)),
       numbers_(std::move(numbers)),
       identity_(identity),
@@ -50,14 +51,17 @@ Result<Workers> Workers::open(const policy::Config& config, const Prepared& prep
   shape.workers = config.workers != 0 ? config.workers : std::max(1U, std::thread::hardware_concurrency());
   auto identity = identity_of(config.user);
   if (!identity) return base::fail(std::move(identity.error()));
-  Numbers numbers(shape);
+  Numbers numbers(shape, prepared.groups.size());
   auto counters = observe::CounterTable::create(shape, numbers.backing());
   if (!counters) return base::fail(std::move(counters.error()));
+  auto health = targets::HealthTable::create(prepared.groups, numbers.health_backing());
+  if (!health) return base::fail(std::move(health.error()));
+  if (before != nullptr) health->go_on_from(before->health_, prepared.groups);
   auto doors = Doors::open(prepared, shape.workers, config.steering, numbers,
                            before != nullptr ? &before->doors_ : nullptr, given);
   if (!doors) return base::fail(std::move(doors.error()));
-  Workers workers(config, prepared, log, flow_hash_seed, std::move(*counters), std::move(*doors),
-                  std::move(numbers), *identity);
+  Workers workers(config, prepared, log, flow_hash_seed, std::move(*counters), std::move(*health),
+                  std::move(*doors), std::move(numbers), *identity);
   if (auto opened = workers.open_descriptors(); !opened) return base::fail(std::move(opened.error()));
   return workers;
 }
@@ -96,9 +100,12 @@ Result<Workers> Workers::adopt(const Bequest::Generation& left,
   auto counters =
       observe::CounterTable::create(left.table.shape, readable ? left.table.rows : observe::Backing());
   if (!counters) return base::fail(std::move(counters.error()));
+  auto health = targets::HealthTable::create({});
+  if (!health) return base::fail(std::move(health.error()));
   auto doors = Doors::adopt(listeners, counters->workers(), readable ? left.loads : -1);
   if (!doors) return base::fail(std::move(doors.error()));
-  Workers workers(config, prepared, log, 0, std::move(*counters), std::move(*doors), Numbers(), std::nullopt);
+  Workers workers(config, prepared, log, 0, std::move(*counters), std::move(*health), std::move(*doors),
+                  Numbers(), std::nullopt);
   workers.adopted_ = true;
   workers.state_ = listeners.empty() ? State::kRetired : State::kServing;
   for (const Bequest::Worker& worker : left.workers) {
@@ -207,6 +214,7 @@ void Workers::become_worker(std::size_t index, base::Fd channel, pid_t master) {
                          .counters = counters_,
                          .load = doors_.load(index),
                          .steering = doors_.outcomes(),
+                         .health = health_,
                          .target_context = *prepared_.target_context,
                          .kernel = prepared_.kernel,
                          .records_per_key = config_.key_update_after,

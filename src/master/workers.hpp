@@ -98,13 +98,15 @@ class Workers {
   std::size_t count() const { return slots_.size(); }
   const Slot& slot(std::size_t index) const { return slots_[index]; }
   const observe::CounterTable& counters() const { return counters_; }
+  const targets::HealthTable& health() const { return health_; }
   const steering::Loads& loads() const { return doors_.loads(); }
   const steering::Outcomes& outcomes() const { return doors_.outcomes(); }
   const std::optional<Identity>& identity() const { return identity_; }
 
  private:
   Workers(const policy::Config& config, const Prepared& prepared, base::Log log, std::uint64_t flow_hash_seed,
-          observe::CounterTable counters, Doors doors, Numbers numbers, std::optional<Identity> identity);
+          observe::CounterTable counters, targets::HealthTable health, Doors doors, Numbers numbers,
+          std::optional<Identity> identity);
   base::Result<void> open_descriptors();
   bool start(std::size_t index);
   [[noreturn]] void become_worker(std::size_t index, base::Fd channel, pid_t master);
@@ -122,6 +124,7 @@ class Workers {
   State state_ = State::kStarting;
   bool adopted_ = false;
   observe::CounterTable counters_;
+  targets::HealthTable health_;
   Doors doors_;
   Numbers numbers_;
   std::optional<Identity> identity_;

@@ -79,6 +79,27 @@ const char* to_string(Protocol protocol) {
   return protocol == Protocol::kTls ? "TLS" : "TCP";
 }
 
+const char* to_string(CheckProtocol protocol) {
+  switch (protocol) {
+    case CheckProtocol::kTcp:
+      return "TCP";
+    case CheckProtocol::kHttp:
+      return "HTTP";
+    case CheckProtocol::kHttps:
+      return "HTTPS";
+  }
+  return "unknown";
+}
+
+std::string to_string(const std::vector<CodeRange>& codes) {
+  std::string out;
+  for (const auto& [first, last] : codes) {
+    if (!out.empty()) out += ',';
+    out += first == last ? fmt::format("{}", first) : fmt::format("{}-{}", first, last);
+  }
+  return out;
+}
+
 const char* to_string(Steering steering) {
   switch (steering) {
     case Steering::kLeastLoaded:

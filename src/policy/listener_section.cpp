@@ -3,6 +3,7 @@
 // believing they are in force.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <string>
 #include <vector>
 
@@ -26,6 +27,9 @@ constexpr std::uint64_t kCopyBelowMax = 1024 * 1024;
 
 constexpr const char* kCertificateExample = R"({ chain = "web.pem", key = "web.key" })";
 constexpr const char* kActionExample = R"({ forward = "app" })";
+constexpr const char* kShareExample = R"({ target_group = "blue", weight = 90 })";
+constexpr std::int64_t kWeightMax = 999;
+constexpr std::size_t kForwardsMax = 5;
 
 HostPort read_address(TableReader& table, Seen& seen);
 void read_tls(TableReader& table, const std::filesystem::path& folder, Listener& listener);
@@ -33,7 +37,9 @@ Certificate read_certificate(TableReader& table, const std::filesystem::path& fo
 std::filesystem::path read_path(TableReader& table, std::string_view key,
                                 const std::filesystem::path& folder);
 void refuse_tls(TableReader& table);
-std::string read_forward(TableReader& table, const Seen& seen);
+std::vector<Forward> read_forward(TableReader& table, const Seen& seen);
+std::vector<Forward> read_shares(TableReader& action, const Seen& seen);
+bool expect_group(TableReader& table, std::string_view key, const Text& name, const Seen& seen);
 void read_tcp(TableReader& table, Listener& listener);
 void read_relay(TableReader& table, Listener& listener);
 void read_on_truncation(TableReader& table, std::optional<Protocol> protocol, const Seen& seen,
@@ -145,24 +151,68 @@ void refuse_tls(TableReader& table) {
   }
 }
 
-std::string read_forward(TableReader& table, const Seen& seen) {
+std::vector<Forward> read_forward(TableReader& table, const Seen& seen) {
   if (!table.require("default_action", kActionExample)) return {};
   auto action = table.table("default_action", kActionExample);
   if (!action) return {};
-  action->require("forward", "the name of a target group");
-  auto name = action->text("forward");
-  action->finish();
-  if (!name) return {};
-  if (!seen.groups.contains(name->value)) {
-    std::vector<std::string_view> names;
-    for (const auto& group : seen.groups) names.push_back(group.first);
-    const std::string_view near = nearest(name->value, names);
-    action->wrong("forward", near.empty()
-                                 ? fmt::format("no [[target_group]] is named {}", in_quotes(name->value))
-                                 : fmt::format("no [[target_group]] is named {}, did you mean {}?",
-                                               in_quotes(name->value), in_quotes(near)));
+  std::vector<Forward> forward;
+  if (action->has_list("forward")) {
+    forward = read_shares(*action, seen);
+  } else {
+    action->require("forward", "the name of a target group");
+    if (const auto name = action->text("forward")) {
+      expect_group(*action, "forward", *name, seen);
+      forward.push_back({.target_group = name->value});
+    }
   }
-  return std::move(name->value);
+  action->finish();
+  return forward;
+}
+
+/// The load balancer's limits: five groups, weights up to 999.
+std::vector<Forward> read_shares(TableReader& action, const Seen& seen) {
+  std::vector<Forward> forward;
+  std::optional<Protocol> protocol;
+  for (TableReader& share : action.list("forward", kShareExample)) {
+    Forward read;
+    share.require("target_group", "the name of a target group");
+    share.require("weight", fmt::format("a whole number from 0 to {}", kWeightMax));
+    read.weight = static_cast<std::uint32_t>(share.integer("weight", 0, kWeightMax).value_or(0));
+    const auto name = share.text("target_group");
+    share.finish();
+    if (!name) continue;
+    if (std::ranges::find(forward, name->value, &Forward::target_group) != forward.end()) {
+      share.wrong("target_group",
+                  in_quotes(name->value) + " is in the list already, expected each group once");
+      continue;
+    }
+    if (!expect_group(share, "target_group", *name, seen)) continue;
+    read.target_group = name->value;
+    forward.push_back(std::move(read));
+    const std::optional<Protocol> its = seen.groups.find(name->value)->second;
+    if (its && protocol && *its != *protocol) {
+      share.wrong("target_group", fmt::format("{} is a {} group and those before it are {} ones, expected "
+                                              "groups of one protocol",
+                                              in_quotes(name->value), to_string(*its), to_string(*protocol)));
+    }
+    if (!protocol) protocol = its;
+  }
+  if (forward.size() > kForwardsMax) {
+    action.wrong("forward", fmt::format("{} target groups are too many, expected at most {}", forward.size(),
+                                        kForwardsMax));
+  }
+  return forward;
+}
+
+bool expect_group(TableReader& table, std::string_view key, const Text& name, const Seen& seen) {
+  if (seen.groups.contains(name.value)) return true;
+  std::vector<std::string_view> names;
+  for (const auto& group : seen.groups) names.push_back(group.first);
+  const std::string_view near = nearest(name.value, names);
+  table.wrong(key, near.empty() ? fmt::format("no [[target_group]] is named {}", in_quotes(name.value))
+                                : fmt::format("no [[target_group]] is named {}, did you mean {}?",
+                                              in_quotes(name.value), in_quotes(near)));
+  return false;
 }
 
 void read_tcp(TableReader& table, Listener& listener) {
@@ -197,7 +247,8 @@ void read_on_truncation(TableReader& table, std::optional<Protocol> protocol, co
   const auto choice = table.choice<OnTruncation>(
       "on_truncation", {{"reset", OnTruncation::kReset}, {"fin", OnTruncation::kFin}});
   listener.on_truncation = choice.value_or(listener.on_truncation);
-  const auto group = seen.groups.find(listener.forward);
+  const auto group =
+      listener.forward.empty() ? seen.groups.end() : seen.groups.find(listener.forward.front().target_group);
   const bool plain =
       protocol == Protocol::kTcp && group != seen.groups.end() && group->second == Protocol::kTcp;
   if (choice && plain) {

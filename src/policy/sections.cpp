@@ -180,6 +180,7 @@ TargetGroup read_target_group(TableReader table, Seen& seen) {
   }
   group.proxy_protocol_v2 = read_proxy_protocol(table);
   group.preserve_client_ip = read_preserve_client_ip(table);
+  read_health(table, group);
   table.finish();
   return group;
 }
@@ -214,7 +215,7 @@ std::vector<HostPort> read_targets(TableReader& table) {
   std::vector<HostPort> out;
   if (!table.require("targets", kTargetsExample)) return out;
   std::map<std::string, Place> places;
-  for (const Text& target : table.texts("targets", kTargetsExample)) {
+  for (const Text& target : table.texts_or_none("targets", kTargetsExample)) {
     const auto address = parse_host_port(target.value);
     if (!address) {
       table.wrong_at(target.place, "targets", address.error());
@@ -229,6 +230,11 @@ std::vector<HostPort> read_targets(TableReader& table) {
     } else {
       out.push_back(*address);
     }
+  }
+  if (out.size() > kTargetsOfAGroupMax) {
+    table.wrong("targets", fmt::format("{} are too many, expected at most {}: make two groups and forward to "
+                                       "both, with weights",
+                                       out.size(), kTargetsOfAGroupMax));
   }
   return out;
 }

@@ -29,6 +29,8 @@ void read_admin(TableReader& file, AdminSettings& admin);
 /// Before the listeners, which then cannot have its address.
 void read_metrics(TableReader& file, MetricsSettings& metrics, Seen& seen);
 TargetGroup read_target_group(TableReader table, Seen& seen);
+/// The keys `health_check` and `target_group_health` of a group.
+void read_health(TableReader& table, TargetGroup& group);
 /// `folder` is where relative certificate paths begin.
 Listener read_listener(TableReader table, const std::filesystem::path& folder, Seen& seen);
 

@@ -30,6 +30,12 @@ std::optional<Text> TableReader::text(std::string_view key) {
 }
 
 std::vector<Text> TableReader::texts(std::string_view key, std::string_view example) {
+  if (has_list(key) && find(key)->as_array()->empty())
+    wrong(key, fmt::format("expected at least one, such as {}", example));
+  return texts_or_none(key, example);
+}
+
+std::vector<Text> TableReader::texts_or_none(std::string_view key, std::string_view example) {
   const toml::node* const node = find(key);
   if (node == nullptr) return {};
   const toml::array* const array = node->as_array();
@@ -37,7 +43,6 @@ std::vector<Text> TableReader::texts(std::string_view key, std::string_view exam
     wrong(key, fmt::format("expected a list such as {}, not {}", example, kind_of(*node)));
     return {};
   }
-  if (array->empty()) wrong(key, fmt::format("expected at least one, such as {}", example));
   std::vector<Text> out;
   for (const toml::node& element : *array) {
     const Place place = place_of(element.source());
@@ -127,6 +132,27 @@ std::vector<TableReader> TableReader::tables(std::string_view key) {
     } else {
       wrong_at(place_of(element.source()), key,
                fmt::format("expected tables headed [[{}]], not {}", key, kind_of(element)));
+    }
+  }
+  return out;
+}
+
+std::vector<TableReader> TableReader::list(std::string_view key, std::string_view example) {
+  const toml::node* const node = find(key);
+  if (node == nullptr) return {};
+  const toml::array* const array = node->as_array();
+  if (array == nullptr) {
+    wrong(key, fmt::format("expected a list such as [{}], not {}", example, kind_of(*node)));
+    return {};
+  }
+  if (array->empty()) wrong(key, fmt::format("expected at least one, such as [{}]", example));
+  std::vector<TableReader> out;
+  for (const toml::node& element : *array) {
+    if (const toml::table* table = element.as_table()) {
+      out.emplace_back(*table, path_of(key), *mistakes_);
+    } else {
+      wrong_at(place_of(element.source()), key,
+               fmt::format("expected {}, not {}", example, kind_of(element)));
     }
   }
   return out;

@@ -38,9 +38,12 @@ class TableReader {
   Place place() const { return place_; }
   bool has(std::string_view key) { return find(key) != nullptr; }
   bool has_list(std::string_view key) { return has(key) && find(key)->is_array(); }
+  bool has_number(std::string_view key) { return has(key) && find(key)->is_integer(); }
 
   std::optional<Text> text(std::string_view key);
+  /// An empty list is a mistake too.
   std::vector<Text> texts(std::string_view key, std::string_view example);
+  std::vector<Text> texts_or_none(std::string_view key, std::string_view example);
   std::optional<bool> boolean(std::string_view key);
   std::optional<std::int64_t> integer(std::string_view key, std::int64_t min, std::int64_t max);
   std::optional<Milliseconds> duration(std::string_view key, Milliseconds min, Milliseconds max);
@@ -50,6 +53,8 @@ class TableReader {
   std::optional<TableReader> table(std::string_view key, std::string_view example);
   /// The tables of [[key]].
   std::vector<TableReader> tables(std::string_view key);
+  /// A list of tables, one or more, each such as `example`.
+  std::vector<TableReader> list(std::string_view key, std::string_view example);
 
   /// Notes that `key` must be here, and is not, at the place of the table. True if it is here.
   bool require(std::string_view key, std::string_view expected);

@@ -37,6 +37,7 @@ class Session final : public LiveFlow, private relay::Meter {
   Task<std::expected<StreamPointer, End>> meet_target(std::uint64_t hash);
   Task<std::expected<base::Fd, End>> connect_target(std::uint64_t hash);
   Task<std::expected<StreamPointer, End>> secure_target(base::Fd socket);
+  End nobody(std::string why);
   End untold(const base::Error& error);
   End learn(const relay::Outcome& outcome, const net::Notes& client, const net::Notes& target);
   /// By the ring's clock, which reads once a round.
@@ -51,6 +52,7 @@ class Session final : public LiveFlow, private relay::Meter {
 
   Surroundings& here_;
   const Service& service_;
+  const targets::Share* share_ = nullptr;  // once chosen
   observe::FlowRecord record_;
   // For describe(): where serve() is, the sockets it has, and how the last bytes went each way.
   const char* step_ = "handshake";
@@ -193,21 +195,29 @@ Task<std::expected<StreamPointer, End>> Session::meet_client(base::Fd socket) {
 }
 
 Task<std::expected<StreamPointer, End>> Session::meet_target(std::uint64_t hash) {
+  share_ = targets::choose_group(hash, service_.shares);
+  if (share_ == nullptr) co_return std::unexpected(nobody("every weight of default_action is 0"));
+  const targets::Group& group = share_->group;
   auto socket = co_await connect_target(hash);
   if (!socket) co_return std::unexpected(socket.error());
   net::set_no_delay(socket->get());
-  const bool tls = service_.group.protocol == Protocol::kTls;
-  if (const auto& header = service_.group.proxy_protocol_v2; header.enabled) {
+  const bool tls = group.protocol == Protocol::kTls;
+  if (const auto& header = group.proxy_protocol_v2; header.enabled) {
     const Introduction introduction{record_, header, client_socket_};
     if (!tls && header.placement == policy::HeaderPlacement::kOnFirstAckWithPayload) {
       co_return std::make_unique<HeadedStream>(std::move(*socket), introduction);
     }
-    const auto sent = co_await send_header(here_.ring, here_.stop, socket->get(), introduction, tls,
-                                           service_.group.connect_timeout);
+    const auto sent =
+        co_await send_header(here_.ring, here_.stop, socket->get(), introduction, tls, group.connect_timeout);
     if (!sent) co_return std::unexpected(untold(sent.error()));
   }
   if (tls) co_return co_await secure_target(std::move(*socket));
   co_return std::make_unique<net::SocketStream>(std::move(*socket));
+}
+
+End Session::nobody(std::string why) {
+  record_.detail = std::move(why);
+  return End::kTargetRefused;
 }
 
 /// The target took the connection, but not the header that says for whom.
@@ -217,22 +227,24 @@ End Session::untold(const base::Error& error) {
   return error.fault == Fault::kTimedOut ? End::kTargetTimeout : End::kTargetReset;
 }
 
-/// The target that the flow hash chooses; when that one does not take the connection, the next one, once.
+/// The target that the flow hash chooses among those to be used; when that one does not take the connection,
+/// another one of them, once.
 Task<std::expected<base::Fd, End>> Session::connect_target(std::uint64_t hash) {
-  const auto& targets = service_.group.targets;
-  const std::size_t first = targets::choose(hash, targets.size());
-  const std::size_t tries = std::min<std::size_t>(2, targets.size());
+  const targets::Group& group = share_->group;
+  if (group.targets.empty())
+    co_return std::unexpected(nobody("target group " + group.name + " has no targets"));
+  const tlsplice_target_group& health = here_.health.group(share_->group_row);
+  auto chosen = targets::choose_usable(health, group.targets.size(), hash);
   End end = End::kTargetRefused;
-  for (std::size_t i = 0; i < tries; ++i) {
-    const std::size_t chosen = (first + i) % targets.size();
-    const net::Address& target = targets[chosen];
+  for (int tries = 2; chosen && tries > 0; --tries) {
+    const net::Address& target = group.targets[*chosen];
     const base::Instant began = here_.ring.now();
-    auto socket = co_await uring::connect(here_.ring, here_.stop, target, service_.group.connect_timeout,
-                                          targets::source_address(service_.group, record_.client, target));
+    auto socket = co_await uring::connect(here_.ring, here_.stop, target, group.connect_timeout,
+                                          targets::source_address(group, record_.client, target));
     if (socket) {
       record_.target = target;
       target_socket_ = socket->get();
-      record_.target_row = service_.target_row + chosen;
+      record_.target_row = share_->target_row + *chosen;
       record_.detail.clear();
       observe::count_target(here_.counters, record_);
       time(observe::Timing::kConnect, began);
@@ -244,18 +256,19 @@ Task<std::expected<base::Fd, End>> Session::connect_target(std::uint64_t hash) {
     const bool no_port = socket.error().errnum == EADDRNOTAVAIL;  // towards this target
     if (fault == Fault::kExhausted && !no_port) co_return std::unexpected(exhausted(socket.error()));
     here_.counters.add(&tlsplice_counters::TargetConnectionErrorCount);
-    here_.counters.add(service_.target_row + chosen, &tlsplice_target::TargetConnectionErrorCount);
+    here_.counters.add(share_->target_row + *chosen, &tlsplice_target::TargetConnectionErrorCount);
     end = no_port ? End::kOutOfPorts : fault == Fault::kTimedOut ? End::kTargetTimeout : End::kTargetRefused;
+    chosen = targets::choose_usable(health, group.targets.size(), hash, chosen);
   }
   co_return std::unexpected(end);
 }
 
 /// The bytes go on re-encrypted. The handshake has the target group's connect timeout once more.
 Task<std::expected<StreamPointer, End>> Session::secure_target(base::Fd socket) {
-  KernelTls kernel(service_.group.ktls, here_.kernel, here_.records_per_key);
+  KernelTls kernel(share_->group.ktls, here_.kernel, here_.records_per_key);
   kernel.attach(socket.get());
   auto stream = co_await tls::handshake(here_.ring, here_.stop, std::move(socket), here_.target_context,
-                                        tls::TlsStream::Role::kClient, service_.group.connect_timeout);
+                                        tls::TlsStream::Role::kClient, share_->group.connect_timeout);
   if (!stream) {
     record_.detail = stream.error().text();
     const Fault fault = stream.error().fault;

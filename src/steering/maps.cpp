@@ -50,6 +50,8 @@ void set_sizes(numbers_bpf& skeleton, const Sizes& sizes) {
   resize(skeleton.maps.negotiated, TLSPLICE_NEGOTIATED_ROWS * stride);
   resize(skeleton.maps.ktls, TLSPLICE_KTLS_ROWS * stride);
   resize(skeleton.maps.histograms, sizes.listeners * stride);
+  resize(skeleton.maps.target_health, sizes.targets);
+  resize(skeleton.maps.target_groups, sizes.target_groups);
 }
 
 void leave_out_tables(numbers_bpf& skeleton) {
@@ -109,6 +111,12 @@ int Maps::ktls() const {
 int Maps::histograms() const {
   return bpf_map__fd(loaded_->skeleton->maps.histograms);
 }
+int Maps::target_health() const {
+  return bpf_map__fd(loaded_->skeleton->maps.target_health);
+}
+int Maps::target_groups() const {
+  return bpf_map__fd(loaded_->skeleton->maps.target_groups);
+}
 
 // ---- Pins
 
@@ -126,10 +134,10 @@ namespace {
 
 // Every file that a service makes. What else lies in the directory is somebody else's and stays.
 constexpr const char* kFiles[] = {
-    "workers",       "steering",       "counters",         "listeners",       "targets",
-    "negotiated",    "ktls",           "histograms",       "listeners_table", "targets_table",
-    "workers_table", "steering_table", "negotiated_table", "ktls_table",      "histograms_table",
-    "counters_table"};
+    "workers",        "steering",       "counters",         "listeners",           "targets",
+    "negotiated",     "ktls",           "histograms",       "listeners_table",     "targets_table",
+    "workers_table",  "steering_table", "negotiated_table", "ktls_table",          "histograms_table",
+    "counters_table", "target_health",  "target_groups",    "target_health_table", "target_groups_table"};
 
 constexpr const char* kMaking = "making";  // becomes one of them
 
@@ -183,10 +191,16 @@ Pins::~Pins() {
 }
 
 Result<void> Pins::pin(const Maps& maps) {
-  const std::pair<const char*, int> files[] = {
-      {"workers", maps.workers()},     {"steering", maps.steering()},    {"counters", maps.counters()},
-      {"listeners", maps.listeners()}, {"targets", maps.targets()},      {"negotiated", maps.negotiated()},
-      {"ktls", maps.ktls()},           {"histograms", maps.histograms()}};
+  const std::pair<const char*, int> files[] = {{"workers", maps.workers()},
+                                               {"steering", maps.steering()},
+                                               {"counters", maps.counters()},
+                                               {"listeners", maps.listeners()},
+                                               {"targets", maps.targets()},
+                                               {"negotiated", maps.negotiated()},
+                                               {"ktls", maps.ktls()},
+                                               {"histograms", maps.histograms()},
+                                               {"target_health", maps.target_health()},
+                                               {"target_groups", maps.target_groups()}};
   for (const auto& [name, map] : files) {
     if (bpf_obj_pin(map, path(kMaking).c_str()) != 0 || !put_in_place(name))
       return base::fail(Error::system(fmt::format("pin {}", path(name)), errno));
@@ -206,7 +220,9 @@ bool Pins::pin_tables(const Maps& maps) const {
       {"negotiated_table", programs.show_negotiated, maps.negotiated()},
       {"ktls_table", programs.show_ktls, maps.ktls()},
       {"histograms_table", programs.show_histograms, maps.histograms()},
-      {"counters_table", programs.show_counters, maps.counters()}};
+      {"counters_table", programs.show_counters, maps.counters()},
+      {"target_health_table", programs.show_target_health, maps.target_health()},
+      {"target_groups_table", programs.show_target_groups, maps.target_groups()}};
   for (const auto& [name, program, map] : tables) {
     bpf_iter_link_info info{};
     info.map.map_fd = static_cast<__u32>(map);

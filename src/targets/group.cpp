@@ -1,24 +1,18 @@
-// The hash folds each word of the key into a seeded state by a full 64-bit avalanche (the finalizer of
-// MurmurHash3): even, and not computable from outside without the seed. It guards a choice of target, not a
-// secret.
+// The hash folds each word of the key into a seeded state by a full 64-bit avalanche: even, and not
+// computable from outside without the seed. It guards a choice of target, not a secret.
 #include "tlsplice/targets/group.hpp"
 
 #include <netinet/in.h>
 
 #include <cstring>
 
+#include "avalanche.hpp"
 #include "tlsplice/base/expect.hpp"
 
 namespace tlsplice::targets {
 namespace {
 
-std::uint64_t avalanche(std::uint64_t x) {
-  x ^= x >> 33;
-  x *= 0xff51afd7ed558ccdULL;
-  x ^= x >> 33;
-  x *= 0xc4ceb9fe1a85ec53ULL;
-  return x ^ (x >> 33);
-}
+constexpr std::uint64_t kGroupHash = 0x67726f7570ULL;  // "group"
 
 std::uint64_t mix(std::uint64_t hash, const net::Address& address) {
   const std::string_view ip = address.ip_bytes();
@@ -78,6 +72,19 @@ net::Address source_address(const Group& group, const net::Address& client, cons
   if (client.ip_bytes() == target.ip_bytes()) return {};  // a target that is a client itself
   if (is_link_local(client) || (is_loopback(client) && !is_loopback(target))) return {};
   return client;
+}
+
+const Share* choose_group(std::uint64_t hash, std::span<const Share> shares) {
+  std::size_t all = 0;
+  for (const Share& share : shares) all += share.weight;
+  if (all == 0) return nullptr;
+  // Another hash than the target's: else a group would only ever see its part of them.
+  std::size_t left = choose(avalanche(hash ^ kGroupHash), all);
+  for (const Share& share : shares) {
+    if (left < share.weight) return &share;
+    left -= share.weight;
+  }
+  return nullptr;
 }
 
 }  // namespace tlsplice::targets

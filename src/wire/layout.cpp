@@ -3,6 +3,7 @@
 #include <type_traits>
 
 #include "tlsplice/wire/counters.h"
+#include "tlsplice/wire/health.h"
 #include "tlsplice/wire/numbers.h"
 #include "tlsplice/wire/steering.h"
 
@@ -12,6 +13,7 @@ constexpr bool kIsRow = std::is_standard_layout_v<Row> && std::is_trivially_copy
 
 static_assert(kIsRow<tlsplice_counters> && kIsRow<tlsplice_listener> && kIsRow<tlsplice_target>);
 static_assert(kIsRow<tlsplice_negotiated> && kIsRow<tlsplice_ktls> && kIsRow<tlsplice_histograms>);
+static_assert(kIsRow<tlsplice_target_health> && kIsRow<tlsplice_target_group>);
 static_assert(kIsRow<tlsplice_worker_load> && kIsRow<tlsplice_steering>);
 
 // The worker, the steering program and the master each write a cache line of their own.

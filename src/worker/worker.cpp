@@ -85,6 +85,7 @@ Worker::Worker(Setup& setup, uring::Ring& ring, base::Fd signals)
             .counters = setup.counters.worker(setup.index),
             .pools = pools_,
             .flows = live_,
+            .health = setup.health,
             .target_context = setup.target_context,
             .kernel = setup.kernel,
             .records_per_key = setup.records_per_key,

@@ -24,7 +24,9 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   if (config) {
     TLSPLICE_EXPECT(!config->listeners.empty(), "a right configuration has a listener");
     for (const auto& listener : config->listeners) {
-      TLSPLICE_EXPECT(config->target_group(listener.forward) != nullptr, "each listener forwards to a group");
+      TLSPLICE_EXPECT(!listener.forward.empty(), "each listener forwards");
+      for (const auto& forward : listener.forward)
+        TLSPLICE_EXPECT(config->target_group(forward.target_group) != nullptr, "to groups that there are");
     }
     return 0;
   }

@@ -106,7 +106,7 @@ TEST(Config, TheExampleHasTheDocumentedDefaults) {
   EXPECT_EQ(listener.address, (HostPort{"0.0.0.0", 443}));
   EXPECT_EQ(listener.certificate_keys, CertificateKeys::kDocument);
   EXPECT_EQ(listener.ssl_policy, "ELBSecurityPolicy-2016-08");
-  EXPECT_EQ(listener.forward, "app");
+  EXPECT_EQ(listener.forward, (std::vector<Forward>{{.target_group = "app"}}));
   EXPECT_EQ(listener.handshake_timeout, Milliseconds(10'000));
   EXPECT_EQ(listener.idle_timeout, Milliseconds(350'000));
   EXPECT_EQ(listener.on_truncation, OnTruncation::kReset);
@@ -141,7 +141,7 @@ TEST(Config, EverythingThatCanBeSet) {
   EXPECT_EQ(web.relay, Relay::kUringSplice);
   const Listener& plain = config.listeners[1];
   EXPECT_EQ(plain.protocol, Protocol::kTcp);
-  EXPECT_EQ(plain.forward, "app")
+  EXPECT_EQ(plain.forward, (std::vector<Forward>{{.target_group = "app"}}))
       << "a dotted key is as good as a table, and a group may stand behind its listener";
   EXPECT_EQ(plain.idle_timeout, Milliseconds(6'000'000));
   EXPECT_EQ(plain.splice_from, 1'000u);

@@ -62,6 +62,8 @@ class ServiceTest : public testing::Test {
   base::Fd target_listener_ = listening();
   session::Service service_;
   session::LiveFlows flows_;
+  targets::HealthTable health_ =
+      std::move(*targets::HealthTable::create(std::vector<targets::WatchedGroup>(1)));
   net::Address client_address_;
   std::function<void(std::uint64_t& seed, const targets::FlowKey& key)> before_serving_;
 
@@ -91,10 +93,10 @@ inline void ServiceTest::listen_with_tls() {
 }
 
 inline void ServiceTest::forward_to(std::vector<net::Address> targets, policy::Protocol protocol) {
-  service_.group = {.name = "app",
-                    .protocol = protocol,
-                    .targets = std::move(targets),
-                    .connect_timeout = base::Milliseconds(10'000)};
+  service_.shares = {{.group = {.name = "app",
+                                .protocol = protocol,
+                                .targets = std::move(targets),
+                                .connect_timeout = base::Milliseconds(10'000)}}};
 }
 
 inline net::Address ServiceTest::nobody() {
@@ -120,6 +122,7 @@ inline Line ServiceTest::serve(const Act& client, const Act& target) {
                              .counters = table_.worker(0),
                              .pools = pools_,
                              .flows = flows_,
+                             .health = health_,
                              .target_context = target_context_,
                              .kernel = no_kernel_tls_,
                              .flow_hash_seed = 1};

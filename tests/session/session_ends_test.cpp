@@ -224,7 +224,7 @@ TEST_F(SessionEnds, TargetTimeout) {
   }
   std::this_thread::sleep_for(Milliseconds(50));
   forward_to({address}, Protocol::kTcp);
-  service_.group.connect_timeout = Milliseconds(100);
+  service_.shares[0].group.connect_timeout = Milliseconds(100);
   EXPECT_EQ(serve(expect_reset).at("end"), "target_timeout");
   EXPECT_EQ(count(&C::TargetConnectionErrorCount), 1u);
 }
@@ -242,7 +242,7 @@ TEST_F(SessionEnds, TargetHandshakeFailed) {
                                       tests::Act([](base::Fd& socket) { tests::reset(socket); })}) {
     EXPECT_EQ(serve(expect_reset, unwilling).at("end"), "target_handshake_failed");
   }
-  service_.group.connect_timeout = Milliseconds(100);
+  service_.shares[0].group.connect_timeout = Milliseconds(100);
   EXPECT_EQ(serve(expect_reset, wait_for_end).at("end"), "target_handshake_failed");
   EXPECT_EQ(count(&C::TargetTLSNegotiationErrorCount), 4u);
   EXPECT_EQ(count(&C::TCP_ELB_Reset_Count), 4u);
@@ -295,7 +295,7 @@ TEST_F(SessionEnds, KtlsRequired) {
 
 TEST_F(SessionEnds, KtlsRequiredTowardsTheTarget) {
   forward_with_tls();
-  service_.group.ktls = policy::Ktls::kRequire;
+  service_.shares[0].group.ktls = policy::Ktls::kRequire;
   const Line line = serve(expect_reset, [&](base::Fd& socket) {
     TlsPeer peer = TlsPeer::server(std::move(socket), certificate_);
     peer.handshake();

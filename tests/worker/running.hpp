@@ -96,6 +96,7 @@ class RunningWorker {
          .counters = table_,
          .load = steering::WorkerLoad(loads_[0]),
          .steering = outcomes_,
+         .health = health_,
          .target_context = *context,
          .kernel = kernel,
          .flow_hash_seed = 1,
@@ -108,9 +109,7 @@ class RunningWorker {
     session::Service service;
     service.name = "web";
     service.protocol = policy::Protocol::kTcp;
-    service.group.name = "app";
-    service.group.targets = {target_address_};
-    service.group.connect_timeout = kPatience;
+    service.shares = {{.group = {.name = "app", .targets = {target_address_}, .connect_timeout = kPatience}}};
     service.handshake_timeout = kPatience;
     service.relay.idle = kPatience;
     return service;
@@ -125,6 +124,8 @@ class RunningWorker {
   steering::Loads loads_ = std::move(*steering::Loads::create(1));
   steering::Outcomes outcomes_ = std::move(*steering::Outcomes::create(1));
   observe::CounterTable table_ = std::move(*observe::CounterTable::create(1));
+  targets::HealthTable health_ =
+      std::move(*targets::HealthTable::create(std::vector<targets::WatchedGroup>(1)));
   pid_t process_ = -1;
 };
 

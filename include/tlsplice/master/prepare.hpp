@@ -8,6 +8,7 @@
 
 #include "tlsplice/policy/config.hpp"
 #include "tlsplice/session/session.hpp"
+#include "tlsplice/targets/health.hpp"
 #include "tlsplice/tls/context.hpp"
 
 namespace tlsplice::master {
@@ -18,8 +19,9 @@ struct Prepared {
     std::unique_ptr<tls::Context> context;  // of a TLS listener, else null
     session::Service service;               // points to context
   };
-  std::vector<Listener> listeners;  // in the order of the configuration
-  observe::Shape numbers;           // what there is to count; the number of workers is still open
+  std::vector<Listener> listeners;            // in the order of the configuration
+  std::vector<targets::WatchedGroup> groups;  // in that order too
+  observe::Shape numbers;                     // what there is to count; the number of workers is still open
   std::unique_ptr<tls::Context> target_context;
   ktls::Support kernel;
 

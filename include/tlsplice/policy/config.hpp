@@ -23,6 +23,11 @@ inline constexpr Milliseconds kDefaultIdleTimeout{350'000};  // the load balance
 inline constexpr Milliseconds kDefaultHandshakeTimeout{10'000};
 inline constexpr Milliseconds kDefaultConnectTimeout{10'000};
 inline constexpr Milliseconds kDefaultDrainTimeout{30'000};
+inline constexpr Milliseconds kDefaultCheckInterval{30'000};  // the load balancer's, as are the next three
+inline constexpr Milliseconds kDefaultCheckTimeout{10'000};   // of TCP and HTTPS checks
+inline constexpr Milliseconds kDefaultHttpCheckTimeout{6'000};
+inline constexpr std::uint32_t kDefaultCheckThreshold = 3;
+inline constexpr std::size_t kTargetsOfAGroupMax = 1024;  // the load balancer's quota is 1000
 inline constexpr const char* kDefaultAdminSocket = "/run/tlsplice/admin.sock";
 inline constexpr const char* kDefaultBpfDirectory = "/sys/fs/bpf/tlsplice";
 inline constexpr std::uint16_t kDefaultMetricsPort = 9464;  // Prometheus exporters': one that is free there
@@ -74,16 +79,51 @@ struct ProxyProtocol {
   bool operator==(const ProxyProtocol&) const = default;
 };
 
+enum class CheckProtocol : std::uint8_t { kTcp, kHttp, kHttps };
+const char* to_string(CheckProtocol protocol);  // "TCP", "HTTP", "HTTPS"
+
+/// Status codes of HTTP, both ends included.
+struct CodeRange {
+  std::uint16_t first = 0;
+  std::uint16_t last = 0;
+  bool operator==(const CodeRange&) const = default;
+};
+/// "200-299,302"
+std::string to_string(const std::vector<CodeRange>& codes);
+
+/// How a group's targets are asked whether they are well.
+struct HealthCheck {
+  bool enabled = true;
+  CheckProtocol protocol = CheckProtocol::kTcp;
+  std::optional<std::uint16_t> port;              // nullopt: "traffic-port", the target's own
+  std::string path = "/";                         // of HTTP and HTTPS, as are the codes
+  std::vector<CodeRange> matcher = {{200, 399}};  // what a healthy target answers
+  Milliseconds interval = kDefaultCheckInterval;  // from the beginning of a check to that of the next
+  Milliseconds timeout = kDefaultCheckTimeout;    // at most the interval
+  std::uint32_t healthy_threshold = kDefaultCheckThreshold;    // passed checks in a row
+  std::uint32_t unhealthy_threshold = kDefaultCheckThreshold;  // failed ones
+  bool operator==(const HealthCheck&) const = default;
+};
+
+/// With fewer healthy targets than either says, all of a group's targets are used.
+struct MinimumHealthyTargets {
+  std::uint32_t count = 1;
+  std::uint32_t percentage = 0;  // of the registered ones; 0: "off"
+  bool operator==(const MinimumHealthyTargets&) const = default;
+};
+
 struct TargetGroup {
   std::string name;
   Protocol protocol =
-      Protocol::kTcp;             // kTls: re-encrypted under kDefaultSslPolicy, certificate not validated
-  std::vector<HostPort> targets;  // at least one
+      Protocol::kTcp;  // kTls: re-encrypted under kDefaultSslPolicy, certificate not validated
+  std::vector<HostPort> targets = {};  // kTargetsOfAGroupMax at most; without one its flows are refused
+  HealthCheck health_check = {};
+  MinimumHealthyTargets minimum_healthy_targets = {};  // of target_group_health.unhealthy_state_routing
   Milliseconds connect_timeout = kDefaultConnectTimeout;
   Ktls ktls = Ktls::kAuto;  // of the connections to its targets; kTls only
   ProxyProtocol proxy_protocol_v2 = {};
   bool preserve_client_ip = false;  // targets see the client's address, not this host's
-  Place place;
+  Place place = {};
 };
 
 /// Which keys a certificate may have. kDocument: RSA up to 2048 bits, no EC keys, as the load balancer had
@@ -102,6 +142,13 @@ enum class OnTruncation : std::uint8_t { kReset, kFin };
 /// How the bytes of a flow move; see relay::Mode.
 enum class Relay : std::uint8_t { kAuto, kSplice, kUringSplice, kCopy };
 
+/// A share of a listener's flows.
+struct Forward {
+  std::string target_group;
+  std::uint32_t weight = 1;  // 0 to 999; 0: no flow
+  bool operator==(const Forward&) const = default;
+};
+
 struct Listener {
   std::string name;
   Protocol protocol = Protocol::kTls;
@@ -109,7 +156,7 @@ struct Listener {
   Certificate certificate;  // TLS only
   CertificateKeys certificate_keys = CertificateKeys::kDocument;
   std::string ssl_policy = kDefaultSslPolicy;
-  std::string forward;  // name of a target group
+  std::vector<Forward> forward;  // 1 to 5 groups of one protocol, each once
   Milliseconds handshake_timeout = kDefaultHandshakeTimeout;
   Milliseconds idle_timeout = kDefaultIdleTimeout;
   OnTruncation on_truncation = OnTruncation::kReset;

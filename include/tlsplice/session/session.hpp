@@ -4,6 +4,7 @@
 
 #include <cstdint>
 #include <string>
+#include <vector>
 
 #include "tlsplice/base/fd.hpp"
 #include "tlsplice/base/log.hpp"
@@ -16,6 +17,7 @@
 #include "tlsplice/relay/relay.hpp"
 #include "tlsplice/session/live_flow.hpp"
 #include "tlsplice/targets/group.hpp"
+#include "tlsplice/targets/health.hpp"
 #include "tlsplice/tls/context.hpp"
 #include "tlsplice/uring/task.hpp"
 
@@ -24,12 +26,11 @@ namespace tlsplice::session {
 /// A listener as its connections need it: immutable, built by the master, inherited by the workers.
 struct Service {
   std::string name;
-  std::size_t row = 0;         // its place among the numbers (observe::Shape)
-  std::size_t target_row = 0;  // the place of the group's first target
+  std::size_t row = 0;  // its place among the numbers (observe::Shape)
   policy::Protocol protocol = policy::Protocol::kTls;
   const tls::Context* context = nullptr;  // of a TLS listener
   std::string certificate;                // the file of its chain
-  targets::Group group;
+  std::vector<targets::Share> shares;     // where it forwards to
   base::Milliseconds handshake_timeout{};
   relay::Limits relay;
   policy::Ktls ktls = policy::Ktls::kAuto;
@@ -43,6 +44,7 @@ struct Surroundings {
   observe::Counters counters;
   relay::Pools& pools;
   LiveFlows& flows;
+  const targets::HealthTable& health;
   const tls::Context& target_context;  // towards TLS targets
   const ktls::Support& kernel;         // what this kernel can take over
   std::uint64_t records_per_key = ktls::kRecordsPerKeyMax;

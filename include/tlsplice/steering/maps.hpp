@@ -16,6 +16,7 @@ struct Sizes {
   std::size_t workers = 1;
   std::size_t listeners = 1;
   std::size_t targets = 1;
+  std::size_t target_groups = 1;
 };
 
 class Maps {
@@ -40,6 +41,8 @@ class Maps {
   int negotiated() const;
   int ktls() const;
   int histograms() const;
+  int target_health() const;
+  int target_groups() const;
 
  private:
   friend class Pins;

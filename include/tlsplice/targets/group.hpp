@@ -1,9 +1,11 @@
-// A target group ready for use, and the choice of a target: pure functions over immutable values.
-// Nothing here connects or waits; the session does, and asks for the next target when one fails.
+// A target group ready for use, and the choice of a group and of a target: pure functions over immutable
+// values. Nothing here connects or waits; the session does, and asks for another target when one fails.
+// Which targets are to be used is another matter: health.hpp.
 #pragma once
 
 #include <cstddef>
 #include <cstdint>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -16,13 +18,21 @@ namespace tlsplice::targets {
 struct Group {
   std::string name;
   policy::Protocol protocol = policy::Protocol::kTcp;
-  std::vector<net::Address> targets;  // at least one
+  std::vector<net::Address> targets = {};
   base::Milliseconds connect_timeout{};
   policy::Ktls ktls = policy::Ktls::kAuto;
   policy::ProxyProtocol proxy_protocol_v2 = {};
   bool preserve_client_ip = false;
 
   static base::Result<Group> from(const policy::TargetGroup& configured);
+};
+
+/// A group that a listener forwards to, and which share of the flows it gets.
+struct Share {
+  Group group;
+  std::uint32_t weight = 1;    // of the sum over the listener's shares
+  std::size_t group_row = 0;   // its place among the groups (HealthTable),
+  std::size_t target_row = 0;  // and its first target's among the targets (observe::Shape)
 };
 
 /// What the load balancer's flow hash looks at: protocol (always TCP here), source and destination address
@@ -46,5 +56,8 @@ std::size_t choose(std::uint64_t hash, std::size_t count);
 /// as at the load balancer; where client and target are one host, which the load balancer lets fail; for a
 /// client on this host's loopback and a target elsewhere; for a link-local client.
 net::Address source_address(const Group& group, const net::Address& client, const net::Address& target);
+
+/// The share for this hash, each as likely as its weight says; null when all weights are 0.
+const Share* choose_group(std::uint64_t hash, std::span<const Share> shares);
 
 }  // namespace tlsplice::targets

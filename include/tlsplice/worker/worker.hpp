@@ -33,6 +33,7 @@ struct Setup {
   const observe::CounterTable& counters;
   steering::WorkerLoad load;
   const steering::Outcomes& steering;
+  const targets::HealthTable& health;
   const tls::Context& target_context;
   const ktls::Support& kernel;
   std::uint64_t records_per_key = ktls::kRecordsPerKeyMax;
