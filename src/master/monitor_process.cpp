@@ -4,6 +4,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 #include <cstdlib>
@@ -52,6 +53,13 @@ void MonitorProcess::adopt(Generation& generation) {
   ::kill(process_, SIGTERM);
 }
 
+bool MonitorProcess::wanted() const {
+  return listening_ ||
+         std::ranges::any_of(generation_->prepared.groups, [](const targets::WatchedGroup& watched) {
+           return watched.checked() && !watched.group.targets.empty();
+         });
+}
+
 void MonitorProcess::start_due(base::Instant now) {
   if (now < next_start()) return;
   const pid_t master = ::getpid();
@@ -66,8 +74,8 @@ void MonitorProcess::start_due(base::Instant now) {
   log().info("monitor_started", {{"monitor_pid", process}});
 }
 
-/// In the child. It speaks HTTP with strangers, so it has nothing that could be taken from it: no key, no
-/// listening socket but its own, no channel to a worker.
+/// In the child. It speaks HTTP with strangers, and with targets, so it has nothing that could be taken from
+/// it: no key, no listening socket but its own, no channel to a worker.
 void MonitorProcess::become_monitor(pid_t master) {
   base::Fd listening = std::move(listening_);
   generations_.abandon();
@@ -81,8 +89,10 @@ void MonitorProcess::become_monitor(pid_t master) {
                           .numbers = {.counters = workers.counters(),
                                       .loads = workers.loads(),
                                       .outcomes = workers.outcomes(),
+                                      .health = workers.health(),
                                       .library = tls::library_version(),
                                       .started = service_started_},
+                          .groups = generation_->prepared.groups,
                           .log = log()}));
 }
 

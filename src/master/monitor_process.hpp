@@ -24,7 +24,8 @@ class MonitorProcess {
   explicit MonitorProcess(Generations& generations) : generations_(generations) {}
 
   /// Binds the address where that configuration wants it, unless it is bound; adopt() makes it ours. Without
-  /// one, and where the default one is not to be had, there will be no process; the log then says why.
+  /// one, and where the default one is not to be had (the log then says why), there is a process only if a
+  /// group's health is checked.
   base::Result<void> prepare(const policy::MetricsSettings& settings, base::Log& log);
   /// That generation serves now: the process that shows another one is replaced.
   void adopt(Generation& generation);
@@ -42,9 +43,10 @@ class MonitorProcess {
   void end();
 
   /// When start_due() has something to do.
-  base::Instant next_start() const { return !listening_ || process_ > 0 ? base::Instant::max() : due_; }
+  base::Instant next_start() const { return !wanted() || process_ > 0 ? base::Instant::max() : due_; }
 
  private:
+  bool wanted() const;
   [[noreturn]] void become_monitor(pid_t master);
   base::Log& log() const { return generation_->log; }
 

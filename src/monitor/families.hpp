@@ -17,6 +17,7 @@ void show_service(Exposition& out, const Numbers& numbers);
 void show_listeners(Exposition& out, const observe::CounterTable& counters);
 void show_times(Exposition& out, const observe::CounterTable& counters);
 void show_targets(Exposition& out, const observe::CounterTable& counters);
+void show_health(Exposition& out, const targets::HealthTable& health);
 void show_tls(Exposition& out, const observe::CounterTable& counters);
 void show_limits(Exposition& out, const observe::CounterTable& counters);
 void show_workers(Exposition& out, const Numbers& numbers, base::Instant now);

@@ -20,6 +20,7 @@ std::string metrics_text(const Numbers& numbers, base::Instant now) {
   show_listeners(out, numbers.counters);
   show_times(out, numbers.counters);
   show_targets(out, numbers.counters);
+  show_health(out, numbers.health);
   show_tls(out, numbers.counters);
   show_limits(out, numbers.counters);
   show_workers(out, numbers, now);

@@ -1,13 +1,14 @@
-// The loop of the monitor process: signals and the HTTP server, one poll(2) for both. Whatever else it is to
-// do one day has its place in that poll.
+// The loop of the monitor process: signals, the HTTP server, the health checks, all on one libevent loop.
 #include "tlsplice/monitor/monitor.hpp"
 
-#include <poll.h>
 #include <sys/signalfd.h>
 
+#include <algorithm>
 #include <cerrno>
 #include <csignal>
 
+#include "health.hpp"
+#include "loop.hpp"
 #include "server.hpp"
 
 namespace tlsplice::monitor {
@@ -34,24 +35,70 @@ base::Fd open_signals() {
   return base::Fd(::signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC));
 }
 
+/// libmicrohttpd on the loop: its descriptor and its timeouts.
+class Answers {
+ public:
+  Answers(event_base* loop, const Numbers& numbers) : server_(pages(numbers), base::now()), loop_(loop) {}
+
+  base::Result<void> start(base::Fd listening) {
+    if (auto started = server_.start(std::move(listening)); !started) return started;
+    const auto callback = [](evutil_socket_t, short, void* self) { static_cast<Answers*>(self)->turn(); };
+    readable_.emplace(loop_, server_.descriptor(), EV_READ | EV_PERSIST, callback, this);
+    timer_.emplace(loop_, -1, 0, callback, this);
+    readable_->add();
+    turn();
+    return {};
+  }
+
+ private:
+  void turn() {
+    server_.run(base::now());
+    timer_->add(server_.until_next(base::now()));
+  }
+
+  Server server_;
+  event_base* loop_;
+  std::optional<Event> readable_;
+  std::optional<Event> timer_;
+};
+
+bool anything_to_check(std::span<const targets::WatchedGroup> groups) {
+  return std::ranges::any_of(groups, &targets::WatchedGroup::checked);
+}
+
+int give_up(base::Log& log, const base::Error& error) {
+  log.error("monitor_failed", {{"error", error.text()}});
+  return 1;
+}
+
 }  // namespace
 
 int run(Setup setup) {
   const base::Fd signals = open_signals();
-  Server server(pages(setup.numbers), base::now());
-  auto started = signals ? server.start(std::move(setup.listening))
-                         : base::fail(base::Error::system("open signalfd", errno));
-  if (!started) {
-    setup.log.error("monitor_failed", {{"error", started.error().text()}});
-    return 1;
+  const Loop loop = make_loop();
+  if (!signals || !loop) return give_up(setup.log, base::Error::system("open a signalfd and a loop", errno));
+  Event end(
+      loop.get(), signals.get(), EV_READ,
+      [](evutil_socket_t, short, void* of) { event_base_loopbreak(static_cast<event_base*>(of)); },
+      loop.get());
+  end.add();
+  Answers answers(loop.get(), setup.numbers);
+  if (setup.listening) {
+    if (auto started = answers.start(std::move(setup.listening)); !started)
+      return give_up(setup.log, started.error());
   }
-  for (;;) {
-    pollfd watched[] = {{.fd = signals.get(), .events = POLLIN, .revents = 0},
-                        {.fd = server.descriptor(), .events = POLLIN, .revents = 0}};
-    ::poll(watched, std::size(watched), static_cast<int>(server.until_next(base::now()).count()));
-    if (watched[0].revents != 0) return 0;
-    server.run(base::now());
+  std::unique_ptr<Health> health;
+  if (anything_to_check(setup.groups)) {
+    auto begun = Health::begin({.loop = loop.get(),
+                                .groups = setup.groups,
+                                .table = setup.numbers.health,
+                                .counters = setup.numbers.counters,
+                                .log = setup.log});
+    if (!begun) return give_up(setup.log, begun.error());
+    health = std::move(*begun);
   }
+  event_base_dispatch(loop.get());
+  return 0;
 }
 
 }  // namespace tlsplice::monitor

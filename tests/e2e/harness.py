@@ -122,10 +122,9 @@ def service(listeners, groups, **top):
 
 
 def group(*targets, name="app", protocol="TCP", **keys):
-    """Its targets see their flows only: health is checked where a test says so."""
     addresses = [getattr(target, "address", target) for target in targets]
-    return {"name": name, "protocol": protocol, "targets": addresses, "health_check": {"enabled": False},
-            **keys}
+    keys = {"health_check": {"enabled": False}, **keys}  # targets see flows only, if the test says nothing
+    return {"name": name, "protocol": protocol, "targets": addresses, **keys}
 
 
 def tls_listener(port, certificate, name="web", forward="app", host="127.0.0.1", **keys):

@@ -23,6 +23,7 @@ struct MetricsTest : testing::Test {
   base::SharedRows<tlsplice_worker_load> loads =
       std::move(*base::SharedRows<tlsplice_worker_load>::create(2));
   base::SharedRows<tlsplice_steering> outcomes = std::move(*base::SharedRows<tlsplice_steering>::create(2));
+  targets::HealthTable health = std::move(*targets::HealthTable::create(groups()));
   base::Instant now{1000s};
   observe::Counters first = table.worker(0);
   observe::Counters second = table.worker(1);
@@ -31,9 +32,15 @@ struct MetricsTest : testing::Test {
     return metrics_text({.counters = table,
                          .loads = loads,
                          .outcomes = outcomes,
+                         .health = health,
                          .library = "OpenSSL 3.0",
                          .started = base::WallTime(1'700'000'000s)},
                         now);
+  }
+  static std::vector<targets::WatchedGroup> groups() {
+    return {{.group = {.name = "app", .targets = {{"192.0.2.1", 80}}}, .listener_port = 443},
+            {.group = {.name = "db", .targets = {{"2001:db8::1", 5432}}, .health_check = {.enabled = false}},
+             .listener_port = 5432}};
   }
   bool has(const std::string& line) const { return page().find("\n" + line + "\n") != std::string::npos; }
 };
@@ -101,6 +108,24 @@ TEST_F(MetricsTest, AWorkerThatIsNotThereHasNoHeartbeat) {
   EXPECT_EQ(page().find(R"(heartbeat_age_seconds{worker="1"})"), std::string::npos);
   loads[0].heartbeat_ns = 1'000'000'000'001;  // beaten since the page was begun
   EXPECT_TRUE(has(R"(tlsplice_worker_heartbeat_age_seconds{worker="0"} 0.000000)"));
+}
+
+TEST_F(MetricsTest, HealthIsShownWhereItIsChecked) {
+  const std::string app = R"({target_group="app"} )";
+  const std::string target = R"({target_group="app",target="192.0.2.1:80")";
+  EXPECT_TRUE(has("tlsplice_target_group_healthy_hosts" + app + "0"));
+  EXPECT_TRUE(has("tlsplice_target_group_fail_open" + app + "1"));
+  targets::enter_check(health.targets_of(0)[0], {}, {}, {});
+  targets::enter_group(health.group(0), health.targets_of(0), {});
+  EXPECT_TRUE(has("tlsplice_target_group_healthy_hosts" + app + "1"));
+  EXPECT_TRUE(has("tlsplice_target_group_unhealthy_hosts" + app + "0"));
+  EXPECT_TRUE(has("tlsplice_target_group_fail_open" + app + "0"));
+  EXPECT_TRUE(has("tlsplice_target_group_target_healthy" + target + "} 1"));
+  EXPECT_TRUE(has("tlsplice_target_group_health_check_count_total" + target + R"(,result="passed"} 1)"));
+  EXPECT_TRUE(has("tlsplice_target_group_health_check_count_total" + target + R"(,result="failed"} 0)"));
+  EXPECT_TRUE(has("tlsplice_target_group_health_change_count_total" + target + "} 1"));
+  EXPECT_EQ(page().find(R"(target_healthy{target_group="db")"), std::string::npos);
+  EXPECT_EQ(page().find(R"(healthy_hosts{target_group="db")"), std::string::npos);
 }
 
 TEST_F(MetricsTest, TheServiceSaysWhatItIs) {

@@ -7,6 +7,7 @@
 #include "tlsplice/base/clock.hpp"
 #include "tlsplice/base/shared_rows.hpp"
 #include "tlsplice/observe/counters.hpp"
+#include "tlsplice/targets/health.hpp"
 #include "tlsplice/wire/steering.h"
 
 namespace tlsplice::monitor {
@@ -16,6 +17,7 @@ struct Numbers {
   const observe::CounterTable& counters;
   const base::SharedRows<tlsplice_worker_load>& loads;
   const base::SharedRows<tlsplice_steering>& outcomes;
+  const targets::HealthTable& health;
   std::string library;     // the TLS library and its version
   base::WallTime started;  // the service, and with it every total
 };

@@ -1,7 +1,10 @@
-// The monitor process: answers over HTTP what the numbers are, apart from the workers, so that nothing that
-// happens here touches a flow. The master starts it, has bound its socket, and replaces it when it dies. It
-// has no privileges, none of the keys, and reads the numbers of the others.
+// The monitor process: checks the targets' health, and answers over HTTP what the numbers are, apart from the
+// workers, so that nothing that happens here touches a flow. The master starts it, has bound its socket, and
+// replaces it when it dies. It has no privileges and none of the keys, reads the numbers of the others and
+// writes those of the targets' health.
 #pragma once
+
+#include <span>
 
 #include "tlsplice/base/fd.hpp"
 #include "tlsplice/base/log.hpp"
@@ -11,12 +14,13 @@ namespace tlsplice::monitor {
 
 /// A monitor's share of what the master has.
 struct Setup {
-  base::Fd listening;  // TCP, non-blocking
+  base::Fd listening;  // TCP, non-blocking; empty: nobody asks over HTTP
   Numbers numbers;
+  std::span<const targets::WatchedGroup> groups;
   base::Log log;
 };
 
-/// Answers until SIGTERM or SIGQUIT, which the process must have blocked; returns the exit status.
+/// Checks and answers until SIGTERM or SIGQUIT, which the process must have blocked; returns the exit status.
 int run(Setup setup);
 
 }  // namespace tlsplice::monitor

@@ -95,7 +95,7 @@ std::string to_string(const std::vector<CodeRange>& codes);
 struct HealthCheck {
   bool enabled = true;
   CheckProtocol protocol = CheckProtocol::kTcp;
-  std::optional<std::uint16_t> port;              // nullopt: "traffic-port", the target's own
+  std::optional<std::uint16_t> port = {};         // nullopt: "traffic-port", the target's own
   std::string path = "/";                         // of HTTP and HTTPS, as are the codes
   std::vector<CodeRange> matcher = {{200, 399}};  // what a healthy target answers
   Milliseconds interval = kDefaultCheckInterval;  // from the beginning of a check to that of the next

@@ -1,0 +1,76 @@
+#include "checker.hpp"
+
+#include <random>
+
+namespace tlsplice::monitor {
+namespace {
+
+using T = tlsplice_target;
+
+base::Milliseconds part_of(base::Milliseconds interval) {
+  static std::minstd_rand random(std::random_device{}());  // spreads load; nobody's secret
+  return base::Milliseconds(std::uniform_int_distribution<std::int64_t>(1, interval.count())(random));
+}
+
+}  // namespace
+
+Checker::Checker(Setup setup)
+    : setup_(std::move(setup)),
+      thresholds_{.healthy = setup_.question.settings.healthy_threshold,
+                  .unhealthy = setup_.question.settings.unhealthy_threshold},
+      check_(setup_.loop, setup_.question, setup_.address,
+             [this](const std::optional<Answer>& answer) { enter(answer); }),
+      timer_(
+          setup_.loop, -1, 0, [](evutil_socket_t, short, void* self) { static_cast<Checker*>(self)->turn(); },
+          this),
+      flows_(count(&T::NewFlowCount), count(&T::TargetConnectionErrorCount)) {}
+
+void Checker::begin(base::Milliseconds delay) {
+  timer_.add(delay);
+}
+
+void Checker::turn() {
+  const base::Milliseconds interval = setup_.question.settings.interval;
+  timer_.add(std::exchange(first_, false) ? part_of(interval) : interval);
+  if (const unsigned long held_back = lines_.summary(base::now())) {
+    setup_.log.warning("target_health_flapping", {{"target_group", targets::word(setup_.row.target_group)},
+                                                  {"target", targets::word(setup_.row.target)},
+                                                  {"state", targets::word(setup_.row.state)},
+                                                  {"further_changes", held_back}});
+  }
+  flows_fail_ = flows_.bad(count(&T::NewFlowCount), count(&T::TargetConnectionErrorCount));
+  if (flows_fail_) enter({targets::kFailedHealthChecks}, "connections of flows failed, none succeeded");
+  check_.start();
+}
+
+/// A passed check does not outweigh flows that fail: else a target that only the checks can reach would
+/// never be unhealthy.
+void Checker::enter(const std::optional<Answer>& answer) {
+  if (!answer) {
+    if (shortages_.allow(base::now()))
+      setup_.log.error("target_not_checked", {{"target", targets::word(setup_.row.target)},
+                                              {"why", "no descriptors, memory or local ports"}});
+    return;
+  }
+  if (answer->outcome.passed() && flows_fail_) return;
+  enter(answer->outcome, answer->detail);
+}
+
+void Checker::enter(targets::Outcome outcome, const std::string& detail) {
+  if (!targets::enter_check(setup_.row, outcome, thresholds_, std::chrono::system_clock::now())) return;
+  setup_.changed();
+  if (lines_.allow(base::now())) log_change(detail);
+}
+
+void Checker::log_change(const std::string& detail) {
+  const auto or_dash = [](std::string_view text) { return text.empty() ? std::string_view("-") : text; };
+  const bool healthy = targets::word(setup_.row.state) == targets::kHealthy;
+  setup_.log.write(healthy ? base::LogLevel::kInfo : base::LogLevel::kWarning, "target_health",
+                   {{"target_group", targets::word(setup_.row.target_group)},
+                    {"target", targets::word(setup_.row.target)},
+                    {"state", targets::word(setup_.row.state)},
+                    {"reason", or_dash(targets::word(setup_.row.reason))},
+                    {"detail", or_dash(detail)}});
+}
+
+}  // namespace tlsplice::monitor
