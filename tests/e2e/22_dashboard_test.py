@@ -27,7 +27,7 @@ class Dashboard(unittest.TestCase):
         cls.dashboard = json.loads((REPOSITORY / "configs/grafana-dashboard.json").read_text())
         port, metrics = reserve_port(), reserve_port()
         with Target(serve_echo) as target:
-            config = service([tls_listener(port, certificates().leaf())], [group(target)],
+            config = service([tls_listener(port, certificates().leaf())], [group(target, health_check={})],
                              metrics={"address": f"127.0.0.1:{metrics}"})
             with Proxy(config):
                 with tls_client(port) as client:

@@ -149,7 +149,7 @@ class Http(Health):
                    "silent": ("Target.Timeout", "no response within"),
                    "garbage": (failed, "a byte of zero in its headers"),
                    "hang_up": (failed, "read the response: "),
-                   "hang_up_hard": (failed, "read the response: ")}
+                   "hang_up_hard": (failed, "Connection reset by peer")}
         made = {name: self.target(getattr(targets, name), kind=RawTarget) for name in hostile}
         well, secret = self.target("well"), self.target(targets.garbage, kind=RawTarget)
         metrics = reserve_port()

@@ -139,7 +139,9 @@ class Tlsplice(Proxy):
         else:
             listener += ['protocol = "TCP"']
         group = ['name = "app"', f'protocol = "{"TLS" if service.target_tls else "TCP"}"',
-                 f'targets = ["{service.target}"]', f'connect_timeout = "{PATIENCE_SECONDS}s"']
+                 f'targets = ["{service.target}"]',
+                 "health_check = { enabled = false }",  # a target counts its connections
+                 f'connect_timeout = "{PATIENCE_SECONDS}s"']
         text = "\n".join(["workers = 1", "[[target_group]]", *group, "[[listener]]", *listener, ""])
         (self.path / "tlsplice.toml").write_text(text)
         return [self.program(), "run", "-c", self.path / "tlsplice.toml"]
