@@ -47,9 +47,12 @@ void Checker::turn() {
 /// never be unhealthy.
 void Checker::enter(const std::optional<Answer>& answer) {
   if (!answer) {
-    if (shortages_.allow(base::now()))
-      setup_.log.error("target_not_checked", {{"target", targets::word(setup_.row.target)},
-                                              {"why", "no descriptors, memory or local ports"}});
+    if (setup_.shortages.allow(base::now())) {
+      setup_.log.error("target_not_checked", {{"target_group", targets::word(setup_.row.target_group)},
+                                              {"target", targets::word(setup_.row.target)},
+                                              {"why", "no descriptors, memory or local ports"},
+                                              {"held_back", setup_.shortages.held_back()}});
+    }
     return;
   }
   if (answer->outcome.passed() && flows_fail_) return;

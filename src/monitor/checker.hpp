@@ -22,7 +22,8 @@ class Checker {
     const observe::CounterTable& counters;
     std::size_t counters_row = 0;  // the target's place in the Shape
     base::Log& log;
-    std::function<void()> changed;  // its state has
+    base::OncePerSecond& shortages;  // of all checkers
+    std::function<void()> changed;   // its state has
   };
   explicit Checker(Setup setup);
 
@@ -45,7 +46,6 @@ class Checker {
   Event timer_;
   FlowSigns flows_;
   FewAMinute lines_;
-  base::OncePerSecond shortages_;
   bool first_ = true;
   bool flows_fail_ = false;  // in this interval
 };

@@ -74,6 +74,7 @@ void Health::add(std::size_t index, std::size_t first_row, base::Milliseconds de
         .counters = setup_.counters,
         .counters_row = first_row + i,
         .log = setup_.log,
+        .shortages = shortages_,
         .changed = [this, &group] { changed(group); }}));
     group.checkers.back()->begin(delay + base::Milliseconds(i));
   }

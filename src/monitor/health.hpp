@@ -32,6 +32,7 @@ class Health {
 
   Setup setup_;
   std::optional<tls::Context> context_;
+  base::OncePerSecond shortages_;
   std::vector<std::unique_ptr<Group>> groups_;
 };
 
