@@ -29,11 +29,13 @@ int rp_filter_of(const std::filesystem::path& device) {
 std::vector<net::Address> targets_that_see_clients(const policy::Config& config) {
   std::vector<net::Address> targets;
   for (const policy::Listener& listener : config.listeners) {
-    const policy::TargetGroup& group = *config.target_group(listener.forward);
-    if (!group.preserve_client_ip) continue;
-    for (const policy::HostPort& target : group.targets) {
-      const auto address = net::Address::parse(target.host, target.port).value();  // checked with the file
-      if (std::ranges::find(targets, address) == targets.end()) targets.push_back(address);
+    for (const policy::Forward& forward : listener.forward) {
+      const policy::TargetGroup& group = *config.target_group(forward.target_group);
+      if (!group.preserve_client_ip) continue;
+      for (const policy::HostPort& target : group.targets) {
+        const auto address = net::Address::parse(target.host, target.port).value();  // checked with the file
+        if (std::ranges::find(targets, address) == targets.end()) targets.push_back(address);
+      }
     }
   }
   return targets;

@@ -57,7 +57,7 @@ base::Result<void> Generations::adopt(const Bequest& bequest) {
     policy::TargetGroup& group = config.target_groups.emplace_back();
     group.targets = left.client_ip_targets;
     group.preserve_client_ip = !group.targets.empty();
-    config.listeners.emplace_back();  // forwards to it: neither has a name
+    config.listeners.emplace_back().forward.emplace_back();  // to it: neither has a name
     auto made = std::make_unique<Generation>(
         Generation{.number = left.number,
                    .config = std::move(config),

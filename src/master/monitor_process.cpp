@@ -54,6 +54,8 @@ void MonitorProcess::adopt(Generation& generation) {
 }
 
 bool MonitorProcess::wanted() const {
+  if (generation_ == nullptr)
+    return false;  // what a predecessor left has its numbers, and nobody to show them
   return listening_ ||
          std::ranges::any_of(generation_->prepared.groups, [](const targets::WatchedGroup& watched) {
            return watched.checked() && !watched.group.targets.empty();

@@ -258,7 +258,7 @@ class UnderLoad(Reload):
                 output, _ = client.communicate(timeout=3 * harness.PATIENCE)
                 self.results["failed" if client.returncode else "done"] += 1
                 if client.returncode:
-                    print(output)
+                    return print(output)
         self.threads.append(threading.Thread(target=run, daemon=True))
         self.threads[-1].start()
 

@@ -201,6 +201,8 @@ class UnderLoad(Upgrade):
                 client = load("client", "--connect", f"127.0.0.1:{port}", *case)
                 client.communicate(timeout=3 * harness.PATIENCE)
                 statuses.append(client.returncode)
+                if client.returncode:
+                    return
         threads = [threading.Thread(target=keep_running, args=arguments, daemon=True) for arguments in (
             (web, "--tls", "soak", "--flows", scaled(100, 20), "--concurrency", 10),
             (plain, "soak", "--flows", scaled(200, 40), "--concurrency", 10),
