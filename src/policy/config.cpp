@@ -8,11 +8,13 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <iterator>
 #include <tuple>
 #include <vector>
 
 #include "sections.hpp"
 #include "tlsplice/base/fd.hpp"
+#include "tlsplice/policy/words.hpp"
 
 namespace tlsplice::policy {
 namespace {
@@ -56,12 +58,28 @@ std::expected<Config, std::vector<Mistake>> parse_config(std::string_view text,
   if (!root.has("listener"))
     mistakes.push_back({{}, "listener", "missing, expected at least one [[listener]]"});
   root.finish();
+  std::ranges::move(cross_check(config), std::back_inserter(mistakes));
 
   if (mistakes.empty()) return config;
   std::ranges::sort(mistakes, {}, [](const Mistake& mistake) {
     return std::tuple(mistake.place.line, mistake.place.column, std::string_view(mistake.key));
   });
   return std::unexpected(std::move(mistakes));
+}
+
+std::vector<Mistake> cross_check(const Config& config) {
+  std::vector<Mistake> mistakes;
+  for (const Listener& listener : config.listeners) {
+    const TargetGroup* const group = config.target_group(listener.forward);
+    if (listener.forward.empty() || group == nullptr || !group->stickiness ||
+        listener.protocol != Protocol::kTls)
+      continue;
+    mistakes.push_back({listener.place, "listener.default_action.forward",
+                        fmt::format("{} has stickiness, which is for TCP listeners only, as the load "
+                                    "balancer has it; expected a target group without, or protocol = \"TCP\"",
+                                    in_quotes(listener.forward))});
+  }
+  return mistakes;
 }
 
 const TargetGroup* Config::target_group(std::string_view name) const {

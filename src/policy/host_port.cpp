@@ -1,6 +1,6 @@
 // Addresses as text, checked and spelled canonically by the C library's inet_pton and inet_ntop. Each way to
 // write one wrongly has a sentence of its own, because "invalid address" is what people search the web for.
-#include "host_port.hpp"
+#include "tlsplice/policy/host_port.hpp"
 
 #include <arpa/inet.h>
 #include <fmt/format.h>
@@ -10,7 +10,7 @@
 #include <charconv>
 #include <optional>
 
-#include "words.hpp"
+#include "tlsplice/policy/words.hpp"
 
 namespace tlsplice::policy {
 namespace {

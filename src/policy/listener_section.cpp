@@ -7,10 +7,10 @@
 #include <string>
 #include <vector>
 
-#include "host_port.hpp"
 #include "sections.hpp"
+#include "tlsplice/policy/host_port.hpp"
 #include "tlsplice/policy/ssl_policies.hpp"
-#include "words.hpp"
+#include "tlsplice/policy/words.hpp"
 
 namespace tlsplice::policy {
 namespace {

@@ -8,8 +8,8 @@
 #include <algorithm>
 #include <utility>
 
-#include "host_port.hpp"
-#include "words.hpp"
+#include "tlsplice/policy/host_port.hpp"
+#include "tlsplice/policy/words.hpp"
 
 namespace tlsplice::policy {
 namespace {
@@ -181,6 +181,9 @@ TargetGroup read_target_group(TableReader table, Seen& seen) {
   group.proxy_protocol_v2 = read_proxy_protocol(table);
   group.preserve_client_ip = read_preserve_client_ip(table);
   read_health(table, group);
+  group.deregistration_delay = read_deregistration_delay(table);
+  group.unhealthy = read_target_health_state(table);
+  group.stickiness = read_stickiness(table, protocol);
   table.finish();
   return group;
 }

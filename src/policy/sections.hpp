@@ -34,6 +34,11 @@ void read_health(TableReader& table, TargetGroup& group);
 /// `folder` is where relative certificate paths begin.
 Listener read_listener(TableReader table, const std::filesystem::path& folder, Seen& seen);
 
+/// The attributes of a target group that say what becomes of flows, and whether clients stick to a target.
+DeregistrationDelay read_deregistration_delay(TableReader& group);
+UnhealthyState read_target_health_state(TableReader& group);
+bool read_stickiness(TableReader& group, std::optional<Protocol> protocol);
+
 /// The key `ktls` of a listener or group.
 Ktls read_ktls(TableReader& table);
 

@@ -7,8 +7,8 @@
 #include <cctype>
 
 #include "tlsplice/base/expect.hpp"
+#include "tlsplice/policy/words.hpp"
 #include "toml.hpp"
-#include "words.hpp"
 
 namespace tlsplice::policy {
 namespace {

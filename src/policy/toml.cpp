@@ -14,7 +14,7 @@
 #include <optional>
 #include <string>
 
-#include "words.hpp"
+#include "tlsplice/policy/words.hpp"
 
 namespace tlsplice::policy {
 namespace {

@@ -8,7 +8,7 @@
 #include <cstdint>
 #include <span>
 
-#include "words.hpp"
+#include "tlsplice/policy/words.hpp"
 
 namespace tlsplice::policy {
 namespace {

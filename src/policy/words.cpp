@@ -1,6 +1,6 @@
 // Nearness is the optimal string alignment distance: the Levenshtein distance that counts two swapped
 // neighbours as one slip, which is the commonest one of typing hands.
-#include "words.hpp"
+#include "tlsplice/policy/words.hpp"
 
 #include <fmt/format.h>
 

@@ -125,8 +125,11 @@ Task<End> Session::serve(base::Fd socket) {
   net::set_no_delay(socket.get());
   client_socket_ = socket.get();
   record_.destination = net::local_address(socket.get());
-  const std::uint64_t hash = targets::flow_hash(
-      {record_.client, record_.destination, net::syn_sequence(socket.get())}, here_.flow_hash_seed);
+  const std::uint64_t hash =
+      service_.group.stickiness
+          ? targets::client_hash(record_.client, here_.flow_hash_seed)
+          : targets::flow_hash({record_.client, record_.destination, net::syn_sequence(socket.get())},
+                               here_.flow_hash_seed);
 
   auto client = co_await meet_client(std::move(socket));
   if (!client) co_return client.error();

@@ -14,13 +14,16 @@ namespace {
 
 constexpr std::uint64_t kGroupHash = 0x67726f7570ULL;  // "group"
 
-std::uint64_t mix(std::uint64_t hash, const net::Address& address) {
+std::uint64_t mix_ip(std::uint64_t hash, const net::Address& address) {
   const std::string_view ip = address.ip_bytes();
   std::uint64_t words[2] = {};
   if (!ip.empty()) std::memcpy(words, ip.data(), ip.size());
   hash = avalanche(hash ^ words[0]);
-  hash = avalanche(hash ^ words[1]);
-  return avalanche(hash ^ address.port());
+  return avalanche(hash ^ words[1]);
+}
+
+std::uint64_t mix(std::uint64_t hash, const net::Address& address) {
+  return avalanche(mix_ip(hash, address) ^ address.port());
 }
 
 bool is_loopback(const net::Address& address) {
@@ -45,7 +48,8 @@ base::Result<Group> Group::from(const policy::TargetGroup& configured) {
               .connect_timeout = configured.connect_timeout,
               .ktls = configured.ktls,
               .proxy_protocol_v2 = configured.proxy_protocol_v2,
-              .preserve_client_ip = configured.preserve_client_ip};
+              .preserve_client_ip = configured.preserve_client_ip,
+              .stickiness = configured.stickiness};
   for (const policy::HostPort& target : configured.targets) {
     auto address = net::Address::parse(target.host, target.port);
     if (!address) return base::fail(address.error());
@@ -59,6 +63,10 @@ std::uint64_t flow_hash(const FlowKey& key, std::uint64_t seed) {
   hash = mix(hash, key.client);
   hash = mix(hash, key.listener);
   return avalanche(hash ^ key.syn_sequence);
+}
+
+std::uint64_t client_hash(const net::Address& client, std::uint64_t seed) {
+  return mix_ip(avalanche(seed ^ IPPROTO_TCP), client);
 }
 
 std::size_t choose(std::uint64_t hash, std::size_t count) {

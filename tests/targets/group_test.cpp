@@ -9,6 +9,7 @@
 #include <limits>
 #include <random>
 #include <set>
+#include <string>
 #include <vector>
 
 namespace tlsplice::targets {
@@ -222,6 +223,19 @@ TEST(SourceAddress, IsTheClientsWhereItCan) {
   EXPECT_EQ(seen("169.253.7.7", "10.0.0.1"), "client's");
   EXPECT_EQ(seen("fec0::1", "fd00::1"), "client's");
   EXPECT_EQ(seen("::2", "fd00::1"), "client's");
+}
+
+TEST(ClientHash, IsOfTheAddressAloneAndEven) {
+  std::vector<std::size_t> chosen(4);
+  for (std::uint32_t i = 0; i < 40'000; ++i) {
+    const std::string host = "10.1." + std::to_string(i / 250) + "." + std::to_string(i % 250);
+    const std::uint64_t hash = client_hash(address(host.c_str(), 50'000), kSeed);
+    ASSERT_EQ(hash, client_hash(address(host.c_str(), static_cast<std::uint16_t>(i)), kSeed));
+    ASSERT_NE(hash, client_hash(address(host.c_str(), 50'000), kSeed + 1));
+    ++chosen[choose(hash, chosen.size())];
+  }
+  for (std::size_t times : chosen) EXPECT_NEAR(static_cast<double>(times), 10'000.0, 500.0);
+  EXPECT_NE(client_hash(address("2001:db8::1", 1), kSeed), client_hash(address("2001:db8::2", 1), kSeed));
 }
 
 }  // namespace

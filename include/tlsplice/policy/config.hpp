@@ -28,6 +28,9 @@ inline constexpr Milliseconds kDefaultCheckTimeout{10'000};   // of TCP and HTTP
 inline constexpr Milliseconds kDefaultHttpCheckTimeout{6'000};
 inline constexpr std::uint32_t kDefaultCheckThreshold = 3;
 inline constexpr std::size_t kTargetsOfAGroupMax = 1024;  // the load balancer's quota is 1000
+inline constexpr Milliseconds kDefaultDeregistrationDelay{300'000};
+inline constexpr Milliseconds kDeregistrationDelayMax{3'600'000};  // the load balancer's, as the next one
+inline constexpr Milliseconds kDrainingIntervalMax{360'000'000};
 inline constexpr const char* kDefaultAdminSocket = "/run/tlsplice/admin.sock";
 inline constexpr const char* kDefaultBpfDirectory = "/sys/fs/bpf/tlsplice";
 inline constexpr std::uint16_t kDefaultMetricsPort = 9464;  // Prometheus exporters': one that is free there
@@ -112,6 +115,21 @@ struct MinimumHealthyTargets {
   bool operator==(const MinimumHealthyTargets&) const = default;
 };
 
+/// What becomes of the flows of a target that was deregistered: they may go on for `timeout`; then those of a
+/// healthy target go on still, or, with connection_termination, are ended.
+struct DeregistrationDelay {
+  Milliseconds timeout = kDefaultDeregistrationDelay;  // whole seconds
+  bool connection_termination = false;
+  bool operator==(const DeregistrationDelay&) const = default;
+};
+
+/// What becomes of the flows of a target that turns unhealthy (target_health_state.unhealthy).
+struct UnhealthyState {
+  bool connection_termination = true;
+  Milliseconds draining_interval{0};  // whole seconds; not 0 only without connection_termination
+  bool operator==(const UnhealthyState&) const = default;
+};
+
 struct TargetGroup {
   std::string name;
   Protocol protocol =
@@ -123,6 +141,9 @@ struct TargetGroup {
   Ktls ktls = Ktls::kAuto;  // of the connections to its targets; kTls only
   ProxyProtocol proxy_protocol_v2 = {};
   bool preserve_client_ip = false;  // targets see the client's address, not this host's
+  DeregistrationDelay deregistration_delay = {};
+  UnhealthyState unhealthy = {};
+  bool stickiness = false;  // by source_ip: TCP groups of TCP listeners only
   Place place = {};
 };
 
@@ -221,6 +242,10 @@ struct Mistake {
   std::string what;  // what is wrong, what would be right
 };
 std::string to_string(const std::filesystem::path& file, const Mistake& mistake);
+
+/// What is wrong between listeners and the groups they forward to, though each is right by itself. What
+/// read_config accepts has nothing of it; for those who change a Config afterwards.
+std::vector<Mistake> cross_check(const Config& config);
 
 /// Reads and checks the whole file. On failure: every mistake found, in the order of the file. Relative
 /// certificate paths are resolved against the folder of the file; nothing but the file itself is opened.

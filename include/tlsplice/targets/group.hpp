@@ -23,6 +23,7 @@ struct Group {
   policy::Ktls ktls = policy::Ktls::kAuto;
   policy::ProxyProtocol proxy_protocol_v2 = {};
   bool preserve_client_ip = false;
+  bool stickiness = false;  // see client_hash
 
   static base::Result<Group> from(const policy::TargetGroup& configured);
 };
@@ -47,6 +48,10 @@ struct FlowKey {
 /// `seed` is drawn at random once for each service, so that a client cannot compute which target it will
 /// meet.
 std::uint64_t flow_hash(const FlowKey& key, std::uint64_t seed);
+
+/// Of a group with stickiness: the client's address alone decides, so all its connections meet one target for
+/// as long as the group's targets are the same.
+std::uint64_t client_hash(const net::Address& client, std::uint64_t seed);
 
 /// The index of the target for this hash, each equally likely. `count` > 0.
 std::size_t choose(std::uint64_t hash, std::size_t count);
