@@ -48,11 +48,15 @@ void set_patience(int socket, base::Milliseconds patience) {
 
 }  // namespace
 
-Result<Answer> ask(const std::string& path, const std::string& command, base::Milliseconds patience) {
+Result<Answer> ask(const std::string& path, const std::string& command, base::Milliseconds patience,
+                   const std::string& arguments) {
   auto socket = connect_to(path);
   if (!socket) return base::fail(std::move(socket.error()));
   set_patience(socket->get(), patience);
-  const std::string request = nlohmann::json{{"command", command}}.dump() + '\n';
+  const std::string request =
+      nlohmann::json{{"command", command}, {"arguments", nlohmann::json::parse(arguments, nullptr, false)}}
+          .dump() +
+      '\n';
   if (const ssize_t sent = send_with(socket->get(), request, {}); sent != std::ssize(request))
     return base::fail(Error::system(fmt::format("ask {}", path), sent < 0 ? static_cast<int>(-sent) : EIO));
   Answer answer;

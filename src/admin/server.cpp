@@ -42,11 +42,30 @@ Result<void> expect_nobody(const std::string& path, const sockaddr_un& address) 
 }
 
 /// What was asked, or the answer when it cannot be understood.
-std::expected<Request, Reply> parse(const std::string& text) {
-  const auto json = nlohmann::json::parse(text, nullptr, false);
+std::expected<Request, Reply> parse(std::string_view text) {
+  bool too_deep = false;
+  // Refused while it is read: what is nested without end is walked by recursion later.
+  const auto limit = [&](int depth, nlohmann::json::parse_event_t, nlohmann::json&) {
+    too_deep = too_deep || depth > Server::kNestingMax;
+    return !too_deep;
+  };
+  const auto json = nlohmann::json::parse(text, limit, false);
+  if (too_deep) return std::unexpected(Reply::error("the command is nested too deeply"));
   if (!json.is_object() || !json.contains("command") || !json["command"].is_string())
     return std::unexpected(Reply::error(R"(expected a line of JSON such as {"command": "flows"})"));
-  return Request{json["command"].get<std::string>()};
+  Request request{.command = json["command"].get<std::string>()};
+  if (const auto arguments = json.find("arguments"); arguments != json.end()) {
+    if (!arguments->is_object())
+      return std::unexpected(Reply::error(R"(expected a JSON object as "arguments")"));
+    request.arguments = arguments->dump();
+  }
+  return request;
+}
+
+/// Whether the peer has closed its end. One that only says no more still waits for its answer.
+bool has_gone(const base::Fd& socket) {
+  pollfd peer{.fd = socket.get(), .events = 0, .revents = 0};
+  return ::poll(&peer, 1, 0) > 0;
 }
 
 }  // namespace
@@ -91,7 +110,10 @@ void Server::watch(std::vector<pollfd>& watched) const {
   if (connections_.size() < kConnectionsMax)
     watched.push_back({.fd = listener_.get(), .events = POLLIN, .revents = 0});
   for (const Connection& connection : connections_) {
-    const short events = connection.answered ? POLLOUT : POLLIN;
+    // One that waits is watched for its end, which needs no asking for.
+    const short events = connection.step == Step::kReading   ? POLLIN
+                         : connection.step == Step::kWriting ? POLLOUT
+                                                             : 0;
     watched.push_back({.fd = connection.socket.get(), .events = events, .revents = 0});
   }
 }
@@ -104,9 +126,16 @@ Instant Server::next_deadline() const {
 
 void Server::serve(Instant now, const Answer& answer) {
   accept_all(now);
-  std::erase_if(connections_, [&](Connection& connection) {
-    return now >= connection.deadline || !go_on(connection, answer);
-  });
+  // Marked first and erased then: complete() may look for any of them while one is being answered.
+  for (Connection& connection : connections_) connection.done = !go_on(connection, now, answer);
+  std::erase_if(connections_, [](const Connection& connection) { return connection.done; });
+}
+
+void Server::complete(std::uint64_t ticket, Reply reply) {
+  for (Connection& connection : connections_) {
+    if (connection.ticket == ticket && connection.step == Step::kWaiting)
+      return give(connection, std::move(reply), base::now());
+  }
 }
 
 void Server::accept_all(Instant now) {
@@ -120,21 +149,43 @@ void Server::accept_all(Instant now) {
 }
 
 /// False when the connection is done with.
-bool Server::go_on(Connection& connection, const Answer& answer) {
-  if (!connection.answered) {
-    if (!read_request(connection)) return false;
-    const auto end = connection.request.find('\n');
-    if (end == std::string::npos && connection.request.size() <= kRequestMax) return true;
-    if (end == std::string::npos) {
-      connection.reply = Reply::error("the command is longer than 64 KiB");
-    } else {
-      auto request = parse(connection.request.substr(0, end));
-      connection.reply = request ? answer(*request) : std::move(request.error());
-    }
-    connection.reply.json += '\n';
-    connection.answered = true;
+bool Server::go_on(Connection& connection, Instant now, const Answer& answer) {
+  if (connection.step == Step::kReading) {
+    if (now >= connection.deadline || !read_request(connection)) return false;
+    ask(connection, now, answer);
   }
-  return write_reply(connection);
+  if (connection.step == Step::kWaiting) {
+    if (has_gone(connection.socket)) return false;
+    if (now < connection.deadline) return true;
+    give(connection,
+         Reply::error(fmt::format("not done within {} s, and still under way; ask again later what became "
+                                  "of it",
+                                  std::chrono::duration_cast<std::chrono::seconds>(kWorkPatience).count())),
+         now);
+  }
+  if (connection.step == Step::kReading) return true;
+  return now < connection.deadline && write_reply(connection);
+}
+
+/// Hands a command on once it is there as a whole.
+void Server::ask(Connection& connection, Instant now, const Answer& answer) {
+  const auto end = connection.request.find('\n');
+  if (end == std::string::npos && connection.request.size() <= kRequestMax) return;
+  if (end == std::string::npos)
+    return give(connection, Reply::error("the command is longer than 64 KiB"), now);
+  auto request = parse(std::string_view(connection.request).substr(0, end));
+  if (!request) return give(connection, std::move(request.error()), now);
+  connection.step = Step::kWaiting;
+  connection.deadline = now + kWorkPatience;
+  connection.ticket = request->ticket = ++last_ticket_;
+  if (auto reply = answer(*request)) give(connection, *std::move(reply), now);
+}
+
+void Server::give(Connection& connection, Reply reply, Instant now) {
+  connection.reply = std::move(reply);
+  connection.reply.json += '\n';
+  connection.step = Step::kWriting;
+  connection.deadline = now + kPatience;
 }
 
 /// False when the peer has gone.

@@ -1,7 +1,7 @@
 // Promised: a command that goes to the admin socket reaches the one who answers, and the answer comes back
 // whole with its descriptors, as many and as long as they may be; whoever says nothing is left at the
-// deadline. An order on a channel reaches the worker with its descriptor, and a full channel says so instead
-// of waiting.
+// deadline, and whoever waits for an answer that comes later has it then (pending_test.cpp). An order on a
+// channel reaches the worker with its descriptor, and a full channel says so instead of waiting.
 #include <fcntl.h>
 #include <gtest/gtest.h>
 #include <sys/socket.h>
