@@ -1,0 +1,165 @@
+#include "describe.hpp"
+
+#include <fmt/format.h>
+#include <unistd.h>
+
+#include <algorithm>
+#include <climits>
+#include <set>
+
+#include "attributes.hpp"
+#include "edit.hpp"
+
+namespace tlsplice::control {
+namespace {
+
+using policy::HostPort;
+using policy::Listener;
+using policy::TargetGroup;
+
+std::string arn_of(const TargetGroup& group) {
+  return "targetgroup/" + group.name;
+}
+
+bool is_used(const policy::Config& config, const TargetGroup& group) {
+  return std::ranges::find(config.listeners, group.name, &Listener::forward) != config.listeners.end();
+}
+
+// A list of one is written as such: in braces alone it would be taken for what is in it.
+ordered_json list_of(ordered_json one) {
+  ordered_json list = ordered_json::array();
+  list.push_back(std::move(one));
+  return list;
+}
+
+ordered_json forward_to(const std::string& arn) {
+  return {{"Type", "forward"},
+          {"TargetGroupArn", arn},
+          {"ForwardConfig", {{"TargetGroups", list_of({{"TargetGroupArn", arn}})}}}};
+}
+
+const ListenerChange* change_of(const Changes& changes, const Listener& listener) {
+  const auto found = changes.listeners.find(listener.name);
+  return found == changes.listeners.end() ? nullptr : &found->second;
+}
+
+const TargetGroupChange* change_of(const Changes& changes, const TargetGroup& group) {
+  const auto found = changes.target_groups.find(group.name);
+  return found == changes.target_groups.end() ? nullptr : &found->second;
+}
+
+ordered_json describe(const Loaded& state, const Listener& listener) {
+  const std::string id = load_balancer_of(state.config);
+  ordered_json out = {{"ListenerArn", fmt::format("listener/{}/{}", id, listener.name)},
+                      {"LoadBalancerArn", "loadbalancer/" + id},
+                      {"Port", listener.address.port},
+                      {"Protocol", policy::to_string(listener.protocol)}};
+  if (listener.protocol == policy::Protocol::kTls) {
+    out["Certificates"] = list_of({{"CertificateArn", listener.certificate.chain.string()}});
+    out["SslPolicy"] = listener.ssl_policy;
+  }
+  out["DefaultActions"] = list_of(forward_to("targetgroup/" + listener.forward));
+  out["ListenerName"] = listener.name;
+  out["Address"] = to_string(listener.address);
+  if (const ListenerChange* const change = change_of(state.changes, listener)) {
+    ordered_json& changed = out["Changed"] = ordered_json::array();
+    if (change->certificate) changed.push_back("Certificates");
+    if (change->ssl_policy) changed.push_back("SslPolicy");
+    if (change->forward) changed.push_back("DefaultActions");
+  }
+  return out;
+}
+
+ordered_json describe(const Loaded& state, const TargetGroup& group) {
+  ordered_json out = {{"TargetGroupArn", arn_of(group)},
+                      {"TargetGroupName", group.name},
+                      {"Protocol", policy::to_string(group.protocol)}};
+  std::set<std::uint16_t> ports;
+  std::set<bool> v6;
+  for (const HostPort& target : group.targets) {
+    ports.insert(target.port);
+    v6.insert(target.host.contains(':'));
+  }
+  // The load balancer has one port and one kind of address a group; ours have those of their targets.
+  if (ports.size() == 1) out["Port"] = *ports.begin();
+  out["LoadBalancerArns"] = ordered_json::array();
+  if (is_used(state.config, group))
+    out["LoadBalancerArns"].push_back("loadbalancer/" + load_balancer_of(state.config));
+  out["TargetType"] = "ip";
+  if (v6.size() == 1) out["IpAddressType"] = *v6.begin() ? "ipv6" : "ipv4";
+  if (const TargetGroupChange* const change = change_of(state.changes, group)) {
+    ordered_json& changed = out["Changed"] = ordered_json::array();
+    if (!change->registered.empty() || !change->deregistered.empty()) changed.push_back("Targets");
+    if (!change->attributes.empty()) changed.push_back("Attributes");
+  }
+  return out;
+}
+
+TargetHealth health_of(const Loaded& state, const TargetGroup& group, const HostPort& target,
+                       const decltype(Service::health)& health) {
+  if (!contains(group.targets, target)) {
+    return {.state = "unused",
+            .reason = "Target.NotRegistered",
+            .description = "Target is not registered to the target group"};
+  }
+  if (!is_used(state.config, group)) {
+    return {.state = "unused",
+            .reason = "Target.NotInUse",
+            .description = "Target group is not configured to receive traffic from the load balancer"};
+  }
+  return health(group, target);
+}
+
+}  // namespace
+
+std::string load_balancer_of(const policy::Config& config) {
+  if (!config.access_log.load_balancer.empty()) return config.access_log.load_balancer;
+  char host[HOST_NAME_MAX + 1] = "localhost";
+  ::gethostname(host, sizeof host - 1);
+  return fmt::format("net/{}/0000000000000000", host);
+}
+
+ordered_json describe_listeners(const Loaded& state, const std::vector<const Listener*>& listeners) {
+  ordered_json all = ordered_json::array();
+  for (const Listener* const listener : listeners) all.push_back(describe(state, *listener));
+  return {{"Listeners", std::move(all)}};
+}
+
+ordered_json describe_target_groups(const Loaded& state, const std::vector<const TargetGroup*>& groups) {
+  ordered_json all = ordered_json::array();
+  for (const TargetGroup* const group : groups) all.push_back(describe(state, *group));
+  return {{"TargetGroups", std::move(all)}};
+}
+
+ordered_json describe_attributes(const Loaded& state, const TargetGroup& group) {
+  const TargetGroupChange* const change = change_of(state.changes, group);
+  ordered_json all = ordered_json::array();
+  for (const Attribute& attribute : attributes()) {
+    ordered_json& out =
+        all.emplace_back(ordered_json{{"Key", attribute.key}, {"Value", attribute.get(group)}});
+    if (change != nullptr && change->attributes.contains(attribute.key)) out["Changed"] = true;
+  }
+  return {{"Attributes", std::move(all)}};
+}
+
+ordered_json describe_target_health(const Loaded& state, const TargetGroup& group,
+                                    const std::vector<HostPort>& targets,
+                                    const decltype(Service::health)& health) {
+  const TargetGroupChange* const change = change_of(state.changes, group);
+  ordered_json all = ordered_json::array();
+  for (const HostPort& target : targets) {
+    const TargetHealth found = health_of(state, group, target, health);
+    ordered_json out = {{"Target", {{"Id", target.host}, {"Port", target.port}}},
+                        {"HealthCheckPort", fmt::to_string(target.port)},
+                        {"TargetHealth", {{"State", found.state}}}};
+    if (!found.reason.empty()) out["TargetHealth"]["Reason"] = found.reason;
+    if (!found.description.empty()) out["TargetHealth"]["Description"] = found.description;
+    const bool changed =
+        change != nullptr && (contains(change->registered, target) || contains(change->deregistered, target));
+    if (changed) out["Changed"] = true;
+    all.push_back(std::move(out));
+  }
+  return {{"TargetHealthDescriptions", std::move(all)}};
+}
+
+}  // namespace tlsplice::control

@@ -1,0 +1,181 @@
+// Promised: changes of run time turn the file's configuration into the one that is meant, or are refused as a
+// whole with every reason; what makes no difference to the file does not stay among them.
+#include "tlsplice/control/changes.hpp"
+
+#include <gtest/gtest.h>
+
+#include <algorithm>
+
+#include "configured.hpp"
+
+namespace tlsplice::control {
+namespace {
+
+using policy::HostPort;
+
+std::string objections(const Changes& changes) {
+  const auto config = apply(configured(), changes);
+  if (config) return "none";
+  std::string out;
+  for (const Objection& objection : config.error()) out += objection.code + " " + to_string(objection) + "\n";
+  return out;
+}
+
+Changes listener(const std::string& name, ListenerChange change) {
+  return {.listeners = {{name, std::move(change)}}, .target_groups = {}};
+}
+
+Changes group(const std::string& name, TargetGroupChange change) {
+  return {.listeners = {}, .target_groups = {{name, std::move(change)}}};
+}
+
+Changes attribute(const std::string& key, const std::string& value, const std::string& name = "app") {
+  return group(name, {.registered = {}, .deregistered = {}, .attributes = {{key, value}}});
+}
+
+TEST(Changes, ApplyToListeners) {
+  const auto config = apply(configured(), listener("web", {.ssl_policy = "ELBSecurityPolicy-TLS-1-2-2017-01",
+                                                           .certificate = {{"/new.pem", "/new.key"}},
+                                                           .forward = "secure"}));
+  ASSERT_TRUE(config);
+  const policy::Listener& web = config->listeners.at(0);
+  EXPECT_EQ(web.ssl_policy, "ELBSecurityPolicy-TLS-1-2-2017-01");
+  EXPECT_EQ(web.certificate.chain, "/new.pem");
+  EXPECT_EQ(web.certificate.key, "/new.key");
+  EXPECT_EQ(web.forward, "secure");
+  EXPECT_EQ(config->listeners.at(1).forward, "app");
+}
+
+TEST(Changes, ApplyToTargets) {
+  const auto config =
+      apply(configured(), group("app", {.registered = {target("192.0.2.3"), target("192.0.2.1")},
+                                        .deregistered = {target("192.0.2.2"), target("192.0.2.9")},
+                                        .attributes = {}}));
+  ASSERT_TRUE(config);
+  EXPECT_EQ(config->target_groups.at(0).targets,
+            (std::vector<HostPort>{target("192.0.2.1"), target("192.0.2.3")}));
+}
+
+TEST(Changes, ApplyToAttributes) {
+  const auto config =
+      apply(configured(),
+            group("app", {.registered = {},
+                          .deregistered = {},
+                          .attributes = {
+                              {"deregistration_delay.timeout_seconds", "30"},
+                              {"deregistration_delay.connection_termination.enabled", "true"},
+                              {"proxy_protocol_v2.enabled", "true"},
+                              {"proxy_protocol_v2.client_to_server.header_placement", "on_first_ack"},
+                              {"stickiness.type", "source_ip"},
+                              {"target_health_state.unhealthy.connection_termination.enabled", "false"},
+                              {"target_health_state.unhealthy.draining_interval_seconds", "360000"},
+                          }}));
+  ASSERT_TRUE(config) << to_string(config.error().at(0));
+  const policy::TargetGroup& app = config->target_groups.at(0);
+  EXPECT_EQ(app.deregistration_delay.timeout, std::chrono::seconds(30));
+  EXPECT_TRUE(app.deregistration_delay.connection_termination);
+  EXPECT_EQ(app.proxy_protocol_v2,
+            (policy::ProxyProtocol{.enabled = true, .placement = policy::HeaderPlacement::kOnFirstAck}));
+  EXPECT_FALSE(app.unhealthy.connection_termination);
+  EXPECT_EQ(app.unhealthy.draining_interval, std::chrono::hours(100));
+}
+
+TEST(Changes, AreRefusedAsAWhole) {
+  EXPECT_EQ(
+      objections({.listeners = {{"plain", {.ssl_policy = "x", .certificate = {{"a", "/b"}}, .forward = "ap"}},
+                                {"wbe", {.ssl_policy = "x", .certificate = {}, .forward = {}}}},
+                  .target_groups = {{"nothing", {}}}}),
+      "TargetGroupNotFound target_groups.nothing: no target group is named \"nothing\"\n"
+      "InvalidConfigurationRequest listeners.plain.ssl_policy: only for TLS listeners, and plain is a TCP "
+      "listener\n"
+      "InvalidConfigurationRequest listeners.plain.certificate: only for TLS listeners, and plain is a "
+      "TCP listener\n"
+      "InvalidConfigurationRequest listeners.plain.certificate.chain: \"a\" is no absolute path\n"
+      "TargetGroupNotFound listeners.plain.default_action.forward: no target group is named \"ap\", did "
+      "you mean \"app\"?\n"
+      "ListenerNotFound listeners.wbe: no listener is named \"wbe\", did you mean \"web\"?\n");
+}
+
+TEST(Changes, OfAnUnknownPolicyAreRefused) {
+  EXPECT_EQ(objections(listener(
+                "web", {.ssl_policy = "ELBSecurityPolicy-2016-8", .certificate = {}, .forward = {}})),
+            "SSLPolicyNotFound listeners.web.ssl_policy: \"ELBSecurityPolicy-2016-8\" is no security policy, "
+            "did you mean \"ELBSecurityPolicy-2016-08\"?\n");
+}
+
+TEST(Changes, LeaveATargetInEachGroup) {
+  EXPECT_EQ(
+      objections(group("secure",
+                       {.registered = {}, .deregistered = {target("2001:db8::1", 8443)}, .attributes = {}})),
+      "InvalidConfigurationRequest target_groups.secure.deregistered: no target would be left, and a "
+      "target group has at least one; register another one first\n");
+}
+
+TEST(Changes, OfAttributesHaveTheLoadBalancersLimits) {
+  const std::string at = "InvalidConfigurationRequest target_groups.app.attributes";
+  EXPECT_EQ(objections(attribute("deregistration_delay.timeout_seconds", "3601")),
+            at + ".\"deregistration_delay.timeout_seconds\": \"3601\" is out of range, expected a number of "
+                 "seconds from 0 to 3600\n");
+  EXPECT_EQ(objections(attribute("deregistration_delay.timeout_second", "30")),
+            at + ".\"deregistration_delay.timeout_second\": no such attribute, did you mean "
+                 "\"deregistration_delay.timeout_seconds\"?\n");
+  EXPECT_EQ(objections(attribute("stickiness.enabled", "yes")),
+            at + ".\"stickiness.enabled\": \"yes\" is unknown, expected \"true\" or \"false\"\n");
+  EXPECT_EQ(objections(attribute("preserve_client_ip.enabled", "true")),
+            at + ".\"preserve_client_ip.enabled\": can only be \"false\" here: targets see this host's "
+                 "address; proxy_protocol_v2.enabled tells them the client's\n");
+  EXPECT_EQ(objections(attribute("target_health_state.unhealthy.draining_interval_seconds", "1")),
+            at + ": target_health_state.unhealthy.draining_interval_seconds can be other than 0 only when "
+                 "target_health_state.unhealthy.connection_termination.enabled is false\n");
+  for (const char* const number : {"", "-1", "+1", "1 ", "0x1", "99999999999999999999"})
+    EXPECT_NE(objections(attribute("deregistration_delay.timeout_seconds", number)), "none") << number;
+}
+
+TEST(Changes, OfStickinessAreForTcpAlone) {
+  EXPECT_EQ(objections(attribute("stickiness.enabled", "true")),
+            "InvalidConfigurationRequest listener.default_action.forward: \"app\" has stickiness, which is "
+            "for TCP listeners only, as the load balancer has it; expected a target group without, or "
+            "protocol = \"TCP\"\n");
+  EXPECT_EQ(
+      objections(attribute("stickiness.enabled", "true", "secure")),
+      "InvalidConfigurationRequest target_groups.secure.attributes: stickiness is for TCP target groups "
+      "only, as the load balancer has it\n");
+}
+
+TEST(Changes, ThatMakeNoDifferenceGo) {
+  Changes changes = {.listeners = {{"web",
+                                    {.ssl_policy = policy::kDefaultSslPolicy,
+                                     .certificate = {{"/etc/tlsplice/web.pem", "/etc/tlsplice/web.key"}},
+                                     .forward = "app"}}},
+                     .target_groups = {{"app",
+                                        {.registered = {target("192.0.2.1")},
+                                         .deregistered = {target("192.0.2.9")},
+                                         .attributes = {{"deregistration_delay.timeout_seconds", "0300"}}}}}};
+  EXPECT_TRUE(prune(changes, configured()).empty());
+  EXPECT_TRUE(changes.empty());
+}
+
+TEST(Changes, OfWhatIsNoLongerThereGoWithANotice) {
+  Changes changes = listener("old", {.ssl_policy = "x", .certificate = {}, .forward = {}});
+  changes.target_groups["older"] = {};
+  changes.listeners["web"].forward = "secure";
+  EXPECT_EQ(prune(changes, configured()),
+            (std::vector<std::string>{"listener old is no longer in the file",
+                                      "target group older is no longer in the file"}));
+  EXPECT_EQ(changes, listener("web", {.ssl_policy = {}, .certificate = {}, .forward = "secure"}));
+}
+
+TEST(Changes, AreTold) {
+  Changes changes = attribute("deregistration_delay.timeout_seconds", "5");
+  changes.target_groups["app"].registered = {target("2001:db8::7")};
+  changes.listeners["web"].ssl_policy = "ELBSecurityPolicy-2015-05";
+  EXPECT_EQ(
+      tell(changes, configured()),
+      (std::vector<std::string>{
+          "listener web: ssl_policy is \"ELBSecurityPolicy-2015-05\", not \"ELBSecurityPolicy-2016-08\"",
+          "target group app: [2001:db8::7]:8080 is registered",
+          "target group app: deregistration_delay.timeout_seconds is \"5\", not \"300\""}));
+}
+
+}  // namespace
+}  // namespace tlsplice::control
