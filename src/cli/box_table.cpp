@@ -26,9 +26,14 @@ std::string centered(const std::string& text, std::size_t width, bool left_bar);
 
 }  // namespace
 
-std::string box_table(const std::vector<BoxSection>& sections) {
+std::size_t box_width(const std::vector<BoxSection>& sections) {
   std::size_t width = 0;
   for (const BoxSection& section : sections) width = std::max(width, natural_width(section));
+  return width;
+}
+
+std::string box_table(const std::vector<BoxSection>& sections) {
+  const std::size_t width = box_width(sections);
   std::string out = std::string(width, '-') + "\n";
   for (const BoxSection& section : sections) {
     const std::string bars(section.indentation, '|');

@@ -17,4 +17,7 @@ struct BoxSection {
 
 std::string box_table(const std::vector<BoxSection>& sections);
 
+/// How wide its lines will be.
+std::size_t box_width(const std::vector<BoxSection>& sections);
+
 }  // namespace tlsplice::cli

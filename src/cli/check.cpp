@@ -60,13 +60,23 @@ std::string forwards(const std::vector<targets::Share>& shares) {
   return out;
 }
 
+void print_changes(const control::Loaded& control) {
+  const std::string file = control::changes_file(control.file.file).string();
+  for (const std::string& line : control.dropped) fmt::print("{}: no longer counts: {}\n", file, line);
+  if (control.changes.empty()) return;
+  fmt::print("{}: changed at run time (\"tlsplice reset-changes\" undoes it):\n", file);
+  for (const std::string& line : control::tell(control.changes, control.file)) fmt::print("  {}\n", line);
+}
+
 }  // namespace
 
 int check(const std::filesystem::path& file) {
   const auto loaded = load(file);
   if (!loaded) return kExitFailed;
-  const auto& [config, prepared] = *loaded;
+  const auto& [control, prepared] = *loaded;
+  const policy::Config& config = control.config;
   fmt::print("{}: good, with {}\n", file.string(), tls::library_version());
+  print_changes(control);
   fmt::print("kernel TLS: {}{}\n", prepared.kernel.ulp ? "yes" : "no, ", prepared.kernel.why_not);
   fmt::print("metrics: {}\n", config.metrics.address ? fmt::format("http://{}/metrics",
                                                                    policy::to_string(*config.metrics.address))

@@ -17,7 +17,7 @@ void print(const std::filesystem::path& file, const std::vector<policy::Mistake>
 std::optional<master::Loaded> load(const std::filesystem::path& file) {
   auto loaded = master::load(file);
   if (loaded) return std::move(*loaded);
-  print(file, loaded.error());
+  for (const std::string& line : loaded.error()) std::fprintf(stderr, "%s\n", line.c_str());
   return std::nullopt;
 }
 

@@ -6,6 +6,7 @@
 #include <optional>
 #include <string>
 
+#include "tlsplice/control/load.hpp"
 #include "tlsplice/master/prepare.hpp"
 #include "tlsplice/policy/config.hpp"
 

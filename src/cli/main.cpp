@@ -1,5 +1,6 @@
-// The command line: a table of verbs, one line of help each. CLI11 stays in this file, and so do the exit
-// statuses of a command line that was not understood; everything else is an action's to say.
+// The command line: a table of verbs, one line of help each. CLI11 stays in this file, options.cpp and
+// control_verbs.cpp; the exit statuses of a command line that was not understood in this one; everything else
+// is an action's to say.
 #include <fmt/format.h>
 
 #include <CLI/CLI.hpp>
@@ -7,8 +8,10 @@
 #include <cstdio>
 #include <exception>
 #include <memory>
+#include <span>
 
 #include "load.hpp"
+#include "options.hpp"
 #include "verbs.hpp"
 
 namespace tlsplice::cli {
@@ -54,7 +57,9 @@ int dispatch(int argc, char** argv) {
   app.set_version_flag("--version", "tlsplice " TLSPLICE_VERSION);
   app.footer("tlsplice VERB --help says more about a verb.");
   Chosen chosen;
-  for (const Verb& verb : kVerbs) verb.setup(*app.add_subcommand(verb.name, verb.help), chosen);
+  for (const std::span<const Verb> verbs : {std::span<const Verb>(kVerbs), control_verbs()}) {
+    for (const Verb& verb : verbs) verb.setup(*app.add_subcommand(verb.name, verb.help), chosen);
+  }
   try {
     app.parse(argc, argv);
   } catch (const CLI::ParseError& error) {
@@ -87,16 +92,11 @@ void setup_check(CLI::App& command, Chosen& chosen) {
 
 void setup_describe_ssl_policies(CLI::App& command, Chosen& chosen) {
   const auto names = std::make_shared<std::vector<std::string>>();
-  const auto output = std::make_shared<std::string>("json");
   command.add_option("--names", *names, "Only the policies of these names")->type_name("NAME");
-  command.add_option("--output", *output, "json (default) or table")
-      ->check(CLI::IsMember({"json", "table"}).description(""))
-      ->type_name("FORMAT");
+  const auto output = add_output_option(command);
   command.footer("Prints what \"aws elbv2 describe-ssl-policies\" prints.");
   command.callback([names, output, &chosen] {
-    chosen = [=] {
-      return describe_ssl_policies(*names, *output == "json" ? Output::kJson : Output::kTable);
-    };
+    chosen = [=] { return describe_ssl_policies(*names, output_of(*output)); };
   });
 }
 
@@ -106,24 +106,6 @@ void setup_probe(CLI::App& command, Chosen& chosen) {
   command.footer(
       "Run it as the user that starts the service. Exit status 0 if tlsplice can serve here, 1 otherwise.");
   command.callback([json, &chosen] { chosen = [json] { return probe(*json); }; });
-}
-
-/// Where a running service is asked: --socket, or what the configuration says, or the default.
-struct Service {
-  std::string socket;
-  std::string config;
-};
-
-std::shared_ptr<Service> add_service_options(CLI::App& command) {
-  const auto service = std::make_shared<Service>();
-  auto* socket =
-      command.add_option("--socket", service->socket, "The admin socket of the service")->type_name("PATH");
-  command
-      .add_option("-c,--config", service->config, "The configuration of the service, which names the socket")
-      ->type_name("FILE")
-      ->excludes(socket);
-  command.footer(fmt::format("Without --socket and -c it asks {}.", policy::kDefaultAdminSocket));
-  return service;
 }
 
 void setup_flows(CLI::App& command, Chosen& chosen) {

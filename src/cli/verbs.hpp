@@ -7,6 +7,7 @@
 #include <cstdint>
 #include <filesystem>
 #include <functional>
+#include <span>
 #include <string>
 #include <vector>
 
@@ -57,6 +58,22 @@ struct TopOptions {
 
 /// Shows the numbers of the service that answers on that socket until told to quit.
 int top(const std::string& admin_socket, const TopOptions& options);
+
+/// What is asked of a running service.
+struct ControlCommand {
+  std::string name;
+  std::string arguments;  // a JSON object
+};
+
+/// Asks the service that answers on that socket, waits until it is done, and prints what it says.
+int control(const std::string& admin_socket, const ControlCommand& command, Output output);
+
+/// The same for "reset-changes". Where no service answers, and `config` is not empty, the changes of that
+/// configuration are removed from the disk.
+int reset_changes(const std::string& admin_socket, const std::filesystem::path& config, Output output);
+
+/// The verbs that control a running service.
+std::span<const Verb> control_verbs();
 
 /// Tries what this kernel offers and prints it, one line each, or as one JSON object.
 int probe(bool json);

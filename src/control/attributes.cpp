@@ -49,9 +49,22 @@ Wrong only(std::string_view text, std::string_view value, std::string_view why) 
 }
 
 constexpr const char* kOneHost = "one host has neither zones nor DNS records to take away";
-constexpr const char* kRouting = "with no healthy target all are tried; other thresholds are not there";
-constexpr const char* kOwnAddress =
-    "targets see this host's address; proxy_protocol_v2.enabled tells them the client's";
+
+/// A number from 1 to `max`; "off" (0) where it may be.
+Wrong set_minimum(std::uint32_t& value, std::string_view text, std::uint32_t max, bool may_be_off) {
+  if (may_be_off && text == "off") {
+    value = 0;
+    return std::nullopt;
+  }
+  std::uint32_t number = 0;
+  const auto [end, fault] = std::from_chars(text.data(), text.data() + text.size(), number);
+  if (fault != std::errc{} || end != text.data() + text.size() || number < 1 || number > max) {
+    return fmt::format("{} is out of range, expected {}a number from 1 to {}", in_quotes(text),
+                       may_be_off ? "\"off\" or " : "", max);
+  }
+  value = number;
+  return std::nullopt;
+}
 
 constexpr Attribute kAttributes[] = {
     {"deregistration_delay.timeout_seconds",
@@ -81,8 +94,8 @@ constexpr Attribute kAttributes[] = {
            at_once ? HeaderPlacement::kOnFirstAck : HeaderPlacement::kOnFirstAckWithPayload;
        return std::nullopt;
      }},
-    {"preserve_client_ip.enabled", [](const TargetGroup&) { return text_of(false); },
-     [](TargetGroup&, std::string_view text) { return only(text, "false", kOwnAddress); }},
+    {"preserve_client_ip.enabled", [](const TargetGroup& group) { return text_of(group.preserve_client_ip); },
+     [](TargetGroup& group, std::string_view text) { return set(group.preserve_client_ip, text); }},
     {"stickiness.enabled", [](const TargetGroup& group) { return text_of(group.stickiness); },
      [](TargetGroup& group, std::string_view text) { return set(group.stickiness, text); }},
     {"stickiness.type", [](const TargetGroup&) -> std::string { return "source_ip"; },
@@ -101,11 +114,18 @@ constexpr Attribute kAttributes[] = {
      [](const TargetGroup&) -> std::string { return "off"; },
      [](TargetGroup&, std::string_view text) { return only(text, "off", kOneHost); }},
     {"target_group_health.unhealthy_state_routing.minimum_healthy_targets.count",
-     [](const TargetGroup&) -> std::string { return "1"; },
-     [](TargetGroup&, std::string_view text) { return only(text, "1", kRouting); }},
+     [](const TargetGroup& group) { return fmt::to_string(group.minimum_healthy_targets.count); },
+     [](TargetGroup& group, std::string_view text) {
+       return set_minimum(group.minimum_healthy_targets.count, text, policy::kTargetsOfAGroupMax, false);
+     }},
     {"target_group_health.unhealthy_state_routing.minimum_healthy_targets.percentage",
-     [](const TargetGroup&) -> std::string { return "off"; },
-     [](TargetGroup&, std::string_view text) { return only(text, "off", kRouting); }},
+     [](const TargetGroup& group) -> std::string {
+       const std::uint32_t percentage = group.minimum_healthy_targets.percentage;
+       return percentage == 0 ? "off" : fmt::to_string(percentage);
+     },
+     [](TargetGroup& group, std::string_view text) {
+       return set_minimum(group.minimum_healthy_targets.percentage, text, 100, true);
+     }},
     {"target_health_state.unhealthy.connection_termination.enabled",
      [](const TargetGroup& group) { return text_of(group.unhealthy.connection_termination); },
      [](TargetGroup& group, std::string_view text) {

@@ -14,6 +14,15 @@
 namespace tlsplice::control {
 namespace {
 
+/// "app", "blue (90), green (10)"
+std::string text_of(const std::vector<policy::Forward>& forward) {
+  if (forward.size() == 1) return forward.front().target_group;
+  std::string text;
+  for (const auto& [group, weight] : forward)
+    text += fmt::format("{}{} ({})", text.empty() ? "" : ", ", group, weight);
+  return text;
+}
+
 using policy::HostPort;
 using policy::in_quotes;
 using policy::Listener;
@@ -87,7 +96,7 @@ std::vector<std::string> tell(const Changes& changes, const policy::Config& file
       line("certificate.chain", change.certificate->chain, listener->certificate.chain.string());
       line("certificate.key", change.certificate->key, listener->certificate.key.string());
     }
-    if (change.forward) line("default_action.forward", *change.forward, listener->forward);
+    if (change.forward) line("default_action.forward", *change.forward, text_of(listener->forward));
   }
   for (const auto& [name, change] : changes.target_groups) {
     const TargetGroup* const group = file.target_group(name);
@@ -142,7 +151,7 @@ void apply_to_listener(policy::Config& config, const std::string& name, const Li
   }
   if (change.forward) {
     find_target_group(config, *change.forward, path + ".default_action.forward", objections);
-    listener->forward = *change.forward;
+    listener->forward = {{.target_group = *change.forward}};
   }
 }
 
@@ -199,7 +208,8 @@ void prune_listener(ListenerChange& change, const Listener& listener) {
   if (change.certificate && same(change.certificate->chain, listener.certificate.chain) &&
       same(change.certificate->key, listener.certificate.key))
     change.certificate.reset();
-  if (change.forward == listener.forward) change.forward.reset();
+  if (change.forward && listener.forward == std::vector<policy::Forward>{{.target_group = *change.forward}})
+    change.forward.reset();
 }
 
 void prune_group(TargetGroupChange& change, const TargetGroup& group) {

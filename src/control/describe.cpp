@@ -22,7 +22,10 @@ std::string arn_of(const TargetGroup& group) {
 }
 
 bool is_used(const policy::Config& config, const TargetGroup& group) {
-  return std::ranges::find(config.listeners, group.name, &Listener::forward) != config.listeners.end();
+  return std::ranges::any_of(config.listeners, [&](const Listener& listener) {
+    return std::ranges::find(listener.forward, group.name, &policy::Forward::target_group) !=
+           listener.forward.end();
+  });
 }
 
 // A list of one is written as such: in braces alone it would be taken for what is in it.
@@ -32,10 +35,19 @@ ordered_json list_of(ordered_json one) {
   return list;
 }
 
-ordered_json forward_to(const std::string& arn) {
-  return {{"Type", "forward"},
-          {"TargetGroupArn", arn},
-          {"ForwardConfig", {{"TargetGroups", list_of({{"TargetGroupArn", arn}})}}}};
+/// With one target group both forms, as the load balancer answers; with several the second alone.
+ordered_json action_of(const Listener& listener) {
+  ordered_json groups = ordered_json::array();
+  for (const auto& [group, weight] : listener.forward)
+    groups.push_back({{"TargetGroupArn", "targetgroup/" + group}, {"Weight", weight}});
+  ordered_json out = {{"Type", "forward"}};
+  if (groups.size() == 1) out["TargetGroupArn"] = groups.front()["TargetGroupArn"];
+  out["ForwardConfig"] = {{"TargetGroups", std::move(groups)}};
+  return out;
+}
+
+std::string health_check_port(const TargetGroup& group, std::string_view otherwise) {
+  return group.health_check.port ? fmt::to_string(*group.health_check.port) : std::string(otherwise);
 }
 
 const ListenerChange* change_of(const Changes& changes, const Listener& listener) {
@@ -58,7 +70,7 @@ ordered_json describe(const Loaded& state, const Listener& listener) {
     out["Certificates"] = list_of({{"CertificateArn", listener.certificate.chain.string()}});
     out["SslPolicy"] = listener.ssl_policy;
   }
-  out["DefaultActions"] = list_of(forward_to("targetgroup/" + listener.forward));
+  out["DefaultActions"] = list_of(action_of(listener));
   out["ListenerName"] = listener.name;
   out["Address"] = to_string(listener.address);
   if (const ListenerChange* const change = change_of(state.changes, listener)) {
@@ -82,6 +94,21 @@ ordered_json describe(const Loaded& state, const TargetGroup& group) {
   }
   // The load balancer has one port and one kind of address a group; ours have those of their targets.
   if (ports.size() == 1) out["Port"] = *ports.begin();
+  const policy::HealthCheck& check = group.health_check;
+  const auto seconds = [](policy::Milliseconds time) {
+    return std::chrono::ceil<std::chrono::seconds>(time).count();
+  };
+  out["HealthCheckProtocol"] = policy::to_string(check.protocol);
+  out["HealthCheckPort"] = health_check_port(group, "traffic-port");
+  out["HealthCheckEnabled"] = check.enabled;
+  out["HealthCheckIntervalSeconds"] = seconds(check.interval);
+  out["HealthCheckTimeoutSeconds"] = seconds(check.timeout);
+  out["HealthyThresholdCount"] = check.healthy_threshold;
+  out["UnhealthyThresholdCount"] = check.unhealthy_threshold;
+  if (check.protocol != policy::CheckProtocol::kTcp) {
+    out["HealthCheckPath"] = check.path;
+    out["Matcher"] = {{"HttpCode", policy::to_string(check.matcher)}};
+  }
   out["LoadBalancerArns"] = ordered_json::array();
   if (is_used(state.config, group))
     out["LoadBalancerArns"].push_back("loadbalancer/" + load_balancer_of(state.config));
@@ -150,7 +177,7 @@ ordered_json describe_target_health(const Loaded& state, const TargetGroup& grou
   for (const HostPort& target : targets) {
     const TargetHealth found = health_of(state, group, target, health);
     ordered_json out = {{"Target", {{"Id", target.host}, {"Port", target.port}}},
-                        {"HealthCheckPort", fmt::to_string(target.port)},
+                        {"HealthCheckPort", health_check_port(group, fmt::to_string(target.port))},
                         {"TargetHealth", {{"State", found.state}}}};
     if (!found.reason.empty()) out["TargetHealth"]["Reason"] = found.reason;
     if (!found.description.empty()) out["TargetHealth"]["Description"] = found.description;

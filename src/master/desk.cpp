@@ -39,6 +39,10 @@ void Desk::adopt() {
   next_.reset();
 }
 
+void Desk::control(control::Loaded loaded, control::Service service, base::Log log) {
+  control_.emplace(std::move(loaded), std::move(service), log);
+}
+
 void Desk::watch(std::vector<pollfd>& watched) const {
   if (server_) server_->watch(watched);
 }
@@ -58,12 +62,18 @@ void Desk::abandon() {
   }
 }
 
-admin::Reply Desk::answer(const admin::Request& request) {
-  if (generations_.current() == nullptr) return admin::Reply::error("the service is still starting");
+std::optional<admin::Reply> Desk::answer(const admin::Request& request) {
+  if (!control_) return admin::Reply::error("the service is still starting");
   if (request.command == "flows") return flows();
   if (request.command == "numbers") return numbers();
-  return admin::Reply::error(
-      fmt::format("unknown command \"{}\", expected \"flows\" or \"numbers\"", request.command));
+  control_->answer(request.command, request.arguments,
+                   [this, ticket = request.ticket, path = path_](control::Control::Answer answer) {
+                     if (!server_ || path != path_) return;  // whoever asked did so at another socket
+                     server_->complete(ticket,
+                                       answer ? admin::Reply{.json = *std::move(answer), .descriptors = {}}
+                                              : admin::Reply::error(answer.error()));
+                   });
+  return std::nullopt;
 }
 
 /// A stream from each worker to whoever asked: the rows never pass through here.

@@ -10,6 +10,7 @@
 #include "generations.hpp"
 #include "tlsplice/admin/server.hpp"
 #include "tlsplice/base/log.hpp"
+#include "tlsplice/control/control.hpp"
 #include "tlsplice/policy/config.hpp"
 
 namespace tlsplice::master {
@@ -24,6 +25,10 @@ class Desk {
   /// says so.
   base::Result<void> prepare(const policy::AdminSettings& settings, base::Log& log);
   void adopt();
+  /// From now on what is in force can be asked for and changed.
+  void control(control::Loaded loaded, control::Service service, base::Log log);
+  /// Null before that.
+  control::Control* control() { return control_ ? &*control_ : nullptr; }
   void watch(std::vector<pollfd>& watched) const;
   void serve();
   base::Instant next_deadline() const;
@@ -31,11 +36,12 @@ class Desk {
   void abandon();
 
  private:
-  admin::Reply answer(const admin::Request& request);
+  std::optional<admin::Reply> answer(const admin::Request& request);
   admin::Reply flows() const;
   admin::Reply numbers();
 
   Generations& generations_;
+  std::optional<control::Control> control_;
   std::string path_;  // of server_; empty: none
   std::optional<admin::Server> server_;
   std::string next_path_;

@@ -137,7 +137,7 @@ void Generations::begin_change() {
   }
 }
 
-base::Result<void> Generations::make_next(Loaded loaded) {
+base::Result<void> Generations::make_next(Next loaded) {
   const base::Log log(log_fd_, loaded.config.log.level, loaded.config.log.format);
   auto made = std::make_unique<Generation>(Generation{.number = made_ + 1,
                                                       .config = std::move(loaded.config),

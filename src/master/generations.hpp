@@ -28,8 +28,13 @@ struct Generation {
 class Generations {
  public:
   using Mistakes = std::vector<policy::Mistake>;
-  /// Reads the configuration that is to be: called when its turn has come.
-  using Load = std::function<std::expected<Loaded, Mistakes>()>;
+  /// What is to serve: checked and prepared.
+  struct Next {
+    policy::Config config;
+    Prepared prepared;
+  };
+  /// Called when its turn has come.
+  using Load = std::function<std::expected<Next, Mistakes>()>;
   /// What became of it; no mistakes: it serves.
   using Done = std::function<void(const Mistakes&)>;
   struct Surroundings {
@@ -95,7 +100,7 @@ class Generations {
     Done done;
   };
   void begin_change();
-  base::Result<void> make_next(Loaded loaded);
+  base::Result<void> make_next(Next loaded);
   void enter();
   void finish();
   void refuse(const Mistakes& mistakes);

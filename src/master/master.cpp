@@ -10,6 +10,7 @@
 #include <cerrno>
 #include <csignal>
 #include <memory>
+#include <sstream>
 
 #include "desk.hpp"
 #include "generations.hpp"
@@ -56,6 +57,11 @@ class Master {
   Result<void> bring_answers_home(const policy::Config& config);
   void forget_targets();
   std::vector<net::Address> targets_that_see_clients_now() const;
+  /// Every mistake as a line for people; none: done.
+  using Told = std::function<void(const std::vector<std::string>&)>;
+  void begin(std::optional<Loaded> loaded, const Told& told);
+  control::Service controlled();
+  control::TargetHealth health_of(std::string_view group, std::string_view target) const;
   void wait_for_something();
   void obey(int signal);
   void reload();
@@ -169,23 +175,18 @@ std::vector<net::Address> Master::targets_that_see_clients_now() const {
   return all;
 }
 
-/// With the configuration of the file, which may have been loaded already.
 int Master::serve(const std::filesystem::path& file, std::optional<Loaded> loaded) {
   file_ = file;
   adopt_predecessors();
   const bool upgrading = generations_.current() != nullptr;
-  const auto first = std::make_shared<std::optional<Loaded>>(std::move(loaded));
-  generations_.change(
-      [first, file] { return *first ? std::move(**first) : load(file); },
-      [this, upgrading](const Generations::Mistakes& mistakes) {
-        for (const policy::Mistake& mistake : mistakes)
-          log_.error(upgrading ? "not_upgraded" : "not_started",
-                     {{"error", mistake.key.empty() ? mistake.what : policy::to_string(file_, mistake)}});
-        if (upgrading && mistakes.empty()) log_.info("upgraded");
-        if (mistakes.empty() || ending_ || upgrading) return;
-        exit_status_ = 1;
-        end(SIGQUIT, kGrace);
-      });
+  begin(std::move(loaded), [this, upgrading](const std::vector<std::string>& mistakes) {
+    for (const std::string& mistake : mistakes)
+      log_.error(upgrading ? "not_upgraded" : "not_started", {{"error", mistake}});
+    if (upgrading && mistakes.empty()) log_.info("upgraded");
+    if (mistakes.empty() || ending_ || upgrading) return;
+    exit_status_ = 1;
+    end(SIGQUIT, kGrace);
+  });
   for (;;) {
     generations_.step();
     if (ending_ && !generations_.anyone_alive()) break;
@@ -203,6 +204,58 @@ int Master::serve(const std::filesystem::path& file, std::optional<Loaded> loade
   if (generations_.current() != nullptr || exit_status_ == 0)
     log_.info("stopped", {{"status", exit_status_}});
   return exit_status_;
+}
+
+/// With what stands in the file, which may have been loaded already. What comes after that goes through the
+/// desk.
+void Master::begin(std::optional<Loaded> loaded, const Told& told) {
+  const auto first = std::make_shared<std::optional<control::Loaded>>();
+  auto load_first = [this, first, given = std::make_shared<std::optional<Loaded>>(std::move(loaded))]()
+      -> std::expected<Generations::Next, Generations::Mistakes> {
+    auto read = *given ? std::move(**given) : load(file_);
+    if (!read) {
+      Generations::Mistakes mistakes;
+      for (std::string& line : read.error()) mistakes.push_back({{}, "", std::move(line)});
+      return std::unexpected(std::move(mistakes));
+    }
+    first->emplace(std::move(read->control));
+    return Generations::Next{(*first)->config, std::move(read->prepared)};
+  };
+  generations_.change(std::move(load_first), [this, first, told](const Generations::Mistakes& mistakes) {
+    if (mistakes.empty()) desk_.control(std::move(**first), controlled(), log_);
+    std::vector<std::string> lines;
+    for (const policy::Mistake& mistake : mistakes) lines.push_back(mistake.what);
+    told(lines);
+  });
+}
+
+control::Service Master::controlled() {
+  return {.take_over =
+              [this](const policy::Config& config, const control::Service::Done& done) {
+                auto load_it = [config]() -> std::expected<Generations::Next, Generations::Mistakes> {
+                  auto prepared = master::prepare(config);
+                  if (!prepared) return std::unexpected(std::move(prepared.error()));
+                  return Generations::Next{config, std::move(*prepared)};
+                };
+                generations_.change(std::move(load_it), done);
+              },
+          .stop = [this] { obey(SIGTERM); },
+          .health =
+              [this](const policy::TargetGroup& group, const policy::HostPort& target) {
+                return health_of(group.name, policy::to_string(target));
+              }};
+}
+
+/// As the monitor process sees it.
+control::TargetHealth Master::health_of(std::string_view group, std::string_view target) const {
+  for (const tlsplice_target_health& row : generations_.current()->workers->health().target_rows()) {
+    if (targets::word(row.target_group) != group || targets::word(row.target) != target) continue;
+    const std::string_view reason = targets::word(row.reason);
+    return {.state = std::string(targets::word(row.state)),
+            .reason = std::string(reason),
+            .description = std::string(targets::description(reason))};
+  }
+  return {.state = std::string(targets::kUnused), .reason = "Target.NotRegistered", .description = {}};
 }
 
 void Master::wait_for_something() {
@@ -279,14 +332,19 @@ void Master::reload() {
   if (ending_ || generations_.current() == nullptr) return;
   log_.info("reloading");
   manager_.reloading();
-  const std::filesystem::path& file = file_;
-  generations_.change([file] { return load(file); },
-                      [this, file](const Generations::Mistakes& mistakes) {
-                        for (const policy::Mistake& mistake : mistakes)
-                          log_.error("not_reloaded", {{"error", policy::to_string(file, mistake)}});
-                        if (mistakes.empty()) return log_.info("reloaded");
-                        say_ready();  // as before
-                      });
+  const Told told = [this](const std::vector<std::string>& mistakes) {
+    for (const std::string& mistake : mistakes) log_.error("not_reloaded", {{"error", mistake}});
+    if (mistakes.empty()) return log_.info("reloaded");
+    if (!ending_) say_ready();  // as before
+  };
+  // None: a predecessor's workers serve, and the configuration was not yet one that ours could.
+  if (desk_.control() == nullptr) return begin(std::nullopt, told);
+  desk_.control()->answer("reload", "{}", [told](const control::Control::Answer& answer) {
+    std::vector<std::string> lines;
+    std::istringstream text(answer ? std::string() : answer.error());
+    for (std::string line; std::getline(text, line);) lines.push_back(line);
+    told(lines);
+  });
 }
 
 void Master::end(int signal_for_workers, Milliseconds limit) {
@@ -328,7 +386,7 @@ Milliseconds Master::until_next() const {
 }  // namespace
 
 int run(const std::filesystem::path& file, std::optional<Loaded> loaded, int log_fd) {
-  const policy::LogSettings settings = loaded ? loaded->config.log : policy::LogSettings();
+  const policy::LogSettings settings = loaded ? loaded->control.config.log : policy::LogSettings();
   base::Log log(log_fd, settings.level, settings.format);
   Master master(log, log_fd);
   if (auto opened = master.open(); !opened) {

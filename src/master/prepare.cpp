@@ -1,5 +1,7 @@
 #include "tlsplice/master/prepare.hpp"
 
+#include <fmt/format.h>
+
 #include <algorithm>
 #include <iterator>
 #include <map>
@@ -116,12 +118,19 @@ std::expected<Prepared, std::vector<Mistake>> prepare(const policy::Config& conf
   return prepared;
 }
 
-std::expected<Loaded, std::vector<Mistake>> load(const std::filesystem::path& file) {
-  auto config = policy::read_config(file);
-  if (!config) return std::unexpected(std::move(config.error()));
-  auto prepared = prepare(*config);
-  if (!prepared) return std::unexpected(std::move(prepared.error()));
-  return Loaded{std::move(*config), std::move(*prepared)};
+std::expected<Loaded, std::vector<std::string>> load(const std::filesystem::path& file) {
+  auto loaded = control::load(file);
+  if (!loaded) return std::unexpected(std::move(loaded.error()));
+  auto prepared = prepare(loaded->config);
+  if (prepared) return Loaded{std::move(*loaded), std::move(*prepared)};
+  std::vector<std::string> lines;
+  for (const Mistake& mistake : prepared.error()) lines.push_back(policy::to_string(file, mistake));
+  if (!loaded->changes.empty()) {
+    lines.push_back(
+        fmt::format("{}: changed at run time, which counts too; \"tlsplice reset-changes -c {}\" undoes it",
+                    control::changes_file(file).string(), file.string()));
+  }
+  return std::unexpected(std::move(lines));
 }
 
 void Prepared::forget_keys() {

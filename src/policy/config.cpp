@@ -70,14 +70,16 @@ std::expected<Config, std::vector<Mistake>> parse_config(std::string_view text,
 std::vector<Mistake> cross_check(const Config& config) {
   std::vector<Mistake> mistakes;
   for (const Listener& listener : config.listeners) {
-    const TargetGroup* const group = config.target_group(listener.forward);
-    if (listener.forward.empty() || group == nullptr || !group->stickiness ||
-        listener.protocol != Protocol::kTls)
-      continue;
-    mistakes.push_back({listener.place, "listener.default_action.forward",
-                        fmt::format("{} has stickiness, which is for TCP listeners only, as the load "
-                                    "balancer has it; expected a target group without, or protocol = \"TCP\"",
-                                    in_quotes(listener.forward))});
+    if (listener.protocol != Protocol::kTls) continue;
+    for (const Forward& forward : listener.forward) {
+      const TargetGroup* const group = config.target_group(forward.target_group);
+      if (group == nullptr || !group->stickiness) continue;
+      mistakes.push_back(
+          {listener.place, "listener.default_action.forward",
+           fmt::format("{} has stickiness, which is for TCP listeners only, as the load "
+                       "balancer has it; expected a target group without, or protocol = \"TCP\"",
+                       in_quotes(forward.target_group))});
+    }
   }
   return mistakes;
 }

@@ -8,7 +8,7 @@
 
 #include "sections.hpp"
 #include "tlsplice/policy/units.hpp"
-#include "words.hpp"
+#include "tlsplice/policy/words.hpp"
 
 namespace tlsplice::policy {
 namespace {

@@ -125,11 +125,8 @@ Task<End> Session::serve(base::Fd socket) {
   net::set_no_delay(socket.get());
   client_socket_ = socket.get();
   record_.destination = net::local_address(socket.get());
-  const std::uint64_t hash =
-      service_.group.stickiness
-          ? targets::client_hash(record_.client, here_.flow_hash_seed)
-          : targets::flow_hash({record_.client, record_.destination, net::syn_sequence(socket.get())},
-                               here_.flow_hash_seed);
+  const std::uint64_t hash = targets::flow_hash(
+      {record_.client, record_.destination, net::syn_sequence(socket.get())}, here_.flow_hash_seed);
 
   auto client = co_await meet_client(std::move(socket));
   if (!client) co_return client.error();
@@ -237,6 +234,7 @@ Task<std::expected<base::Fd, End>> Session::connect_target(std::uint64_t hash) {
   if (group.targets.empty())
     co_return std::unexpected(nobody("target group " + group.name + " has no targets"));
   const tlsplice_target_group& health = here_.health.group(share_->group_row);
+  if (group.stickiness) hash = targets::client_hash(record_.client, here_.flow_hash_seed);
   auto chosen = targets::choose_usable(health, group.targets.size(), hash);
   End end = End::kTargetRefused;
   for (int tries = 2; chosen && tries > 0; --tries) {

@@ -44,6 +44,20 @@ bool is_enough(std::size_t healthy, std::size_t all, const policy::MinimumHealth
 
 // ---- Writing
 
+std::string_view description(std::string_view reason) {
+  static constexpr std::pair<std::string_view, std::string_view> kDescriptions[] = {
+      {kInitialHealthChecking, "Initial health checks in progress"},
+      {kFailedHealthChecks, "Health checks failed"},
+      {kTimeout, "Request timed out"},
+      {kResponseCodeMismatch, "Health checks failed with a response code that does not match"},
+      {kHealthCheckDisabled, "Health checks are disabled"},
+      {kNotInUse, "Target group is not configured to receive traffic from the load balancer"}};
+  for (const auto& [known, text] : kDescriptions) {
+    if (known == reason) return text;
+  }
+  return {};
+}
+
 bool enter_check(tlsplice_target_health& target, Outcome outcome, const Thresholds& thresholds,
                  base::WallTime at) {
   const bool passed = outcome.passed();

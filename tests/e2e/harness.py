@@ -176,10 +176,12 @@ class Proxy:
     and requires the promised end: status 0, no worker left, only log lines on stderr, no flow active."""
 
     def __init__(self, config, environment=None, prefix=(), user=None, pass_fds=(),
-                 program=PROGRAM):
+                 program=PROGRAM, changes=None):
         self.folder = pathlib.Path(tempfile.mkdtemp(prefix="tlsplice-e2e-"))
         self.config_file = self.folder / "tlsplice.toml"
         self.write_config(config)
+        if changes is not None:
+            pathlib.Path(f"{self.config_file}.changes.json").write_text(json.dumps(changes))
         self.log_file = self.folder / "log"
         if user is not None:
             for path in self.folder, self.config_file:
@@ -362,9 +364,8 @@ class Proxy:
             seen.update(self.counters())
             return expected.items() <= seen.items()
 
-        def story():
-            return f"counters {expected}, have {({key: seen.get(key) for key in expected})}"
-        wait_until(story, equal, timeout, 0.05)
+        wait_until(lambda: f"counters {expected}, have {({key: seen.get(key) for key in expected})}", equal,
+                   timeout, 0.05)
         return dict(seen)
 
     @contextlib.contextmanager

@@ -6,6 +6,7 @@
 #include <memory>
 #include <vector>
 
+#include "tlsplice/control/load.hpp"
 #include "tlsplice/policy/config.hpp"
 #include "tlsplice/session/session.hpp"
 #include "tlsplice/targets/health.hpp"
@@ -32,11 +33,12 @@ struct Prepared {
 /// Opens and checks everything that the configuration names; on failure every mistake.
 std::expected<Prepared, std::vector<policy::Mistake>> prepare(const policy::Config& config);
 
-/// A configuration that was read, checked and prepared.
+/// A configuration that was read with the changes of run time, checked and prepared.
 struct Loaded {
-  policy::Config config;
+  control::Loaded control;
   Prepared prepared;
 };
-std::expected<Loaded, std::vector<policy::Mistake>> load(const std::filesystem::path& file);
+/// On failure every mistake as a line for people, which names its file.
+std::expected<Loaded, std::vector<std::string>> load(const std::filesystem::path& file);
 
 }  // namespace tlsplice::master

@@ -35,6 +35,9 @@ inline constexpr std::string_view kResponseCodeMismatch = "Target.ResponseCodeMi
 inline constexpr std::string_view kHealthCheckDisabled = "Target.HealthCheckDisabled";
 inline constexpr std::string_view kNotInUse = "Target.NotInUse";
 
+/// What the load balancer says of a reason, for people; empty where it has none.
+std::string_view description(std::string_view reason);
+
 /// A group of the configuration as its checks need it.
 struct WatchedGroup {
   policy::TargetGroup group;

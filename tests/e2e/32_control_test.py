@@ -1,0 +1,242 @@
+"""Promised: the control verbs speak the load balancer's language: what `describe-*` prints has the AWS CLI's
+shape, options and shorthand are its own, errors have its codes and name everything that is wrong. What was
+changed at run time counts after a restart, shows in `describe-*` and `check`, and is undone as a whole by
+`reset-changes`. With stickiness a client meets the same target again."""
+
+import collections
+import json
+import os
+import pathlib
+import socket
+import tempfile
+import unittest
+
+import harness
+from certificates import certificates
+from harness import (Proxy, group, reserve_port, run_program, scaled, service, tcp_listener, tls_listener,
+                     toml)
+from peers import Target, client_context, echoed, serve_echo, tls_client
+
+OLD, NEW = "ELBSecurityPolicy-2016-08", "ELBSecurityPolicy-TLS-1-2-2017-01"
+
+
+def ask(proxy, verb, *arguments):
+    """The exit status, what was printed, what was complained of."""
+    done = run_program(verb, "-c", proxy.config_file, *arguments)
+    return done.returncode, done.stdout, done.stderr
+
+
+def told(proxy, verb, *arguments):
+    status, out, complaint = ask(proxy, verb, *arguments)
+    assert status == 0, f"status {status}: {complaint}"
+    return json.loads(out) if out else None
+
+
+def two_of_each(**top):
+    """A TLS and a TCP listener, and a target group that nobody uses."""
+    return service([tls_listener(reserve_port(), certificates().leaf()), tcp_listener(reserve_port())],
+                   [group("127.0.0.1:9", "127.0.0.1:10"), group("[::1]:9", name="spare")],
+                   access_log={"file": "off", "load_balancer": "net/my-lb/50dc6c495c0c9188"}, **top)
+
+
+class Descriptions(unittest.TestCase):
+    def setUp(self):
+        self.config = two_of_each()
+        self.proxy = self.enterContext(Proxy(self.config))
+
+    def test_listeners(self):
+        web, plain = told(self.proxy, "describe-listeners")["Listeners"]
+        forward = {"Type": "forward", "TargetGroupArn": "targetgroup/app",
+                   "ForwardConfig": {"TargetGroups": [{"TargetGroupArn": "targetgroup/app"}]}}
+        address = self.config["listener"][0]["address"]
+        self.assertEqual(web, {
+            "ListenerArn": "listener/net/my-lb/50dc6c495c0c9188/web",
+            "LoadBalancerArn": "loadbalancer/net/my-lb/50dc6c495c0c9188",
+            "Port": int(address.rpartition(":")[2]), "Protocol": "TLS",
+            "Certificates": [{"CertificateArn": str(self.config["listener"][0]["certificate"]["chain"])}],
+            "SslPolicy": OLD, "DefaultActions": [forward], "ListenerName": "web", "Address": address})
+        self.assertEqual(plain["Protocol"], "TCP")
+        for option, name in (("--listener", "plain"), ("--listener-arns", plain["ListenerArn"])):
+            self.assertEqual(told(self.proxy, "describe-listeners", option, name), {"Listeners": [plain]})
+
+    def test_target_groups(self):
+        app, spare = told(self.proxy, "describe-target-groups")["TargetGroups"]
+        self.assertEqual(app["LoadBalancerArns"], ["loadbalancer/net/my-lb/50dc6c495c0c9188"])
+        self.assertEqual((app["TargetGroupName"], app["TargetType"]), ("app", "ip"))
+        self.assertEqual((spare["LoadBalancerArns"], spare["IpAddressType"]), ([], "ipv6"))
+        self.assertEqual(told(self.proxy, "describe-target-groups", "--names", "spare"),
+                         {"TargetGroups": [spare]})
+
+    def test_target_health(self):
+        rows = told(self.proxy, "describe-target-health", "--target-group", "app")["TargetHealthDescriptions"]
+        self.assertEqual([row["Target"] for row in rows],
+                         [{"Id": "127.0.0.1", "Port": 9}, {"Id": "127.0.0.1", "Port": 10}])
+        rows = told(self.proxy, "describe-target-health", "--target-group-arn", "targetgroup/app",
+                    "--targets", "Id=::1,Port=77", "127.0.0.1:10")["TargetHealthDescriptions"]
+        self.assertEqual(rows[0]["TargetHealth"]["Reason"], "Target.NotRegistered")
+        self.assertEqual(rows[1]["Target"], {"Id": "127.0.0.1", "Port": 10})
+        rows = told(self.proxy, "describe-target-health", "--target-group",
+                    "spare")["TargetHealthDescriptions"]
+        self.assertEqual(rows[0]["TargetHealth"]["State"], "unused")
+
+    def test_attributes_are_complete(self):
+        rows = told(self.proxy, "describe-target-group-attributes", "--target-group", "app")["Attributes"]
+        have = {row["Key"]: row["Value"] for row in rows}
+        self.assertEqual(len(have), 14)
+        self.assertEqual(have["deregistration_delay.timeout_seconds"], "300")
+        self.assertEqual(have["target_health_state.unhealthy.connection_termination.enabled"], "true")
+
+    def test_tables(self):
+        for verb, row in (("describe-listeners", "||  LoadBalancerArn "),
+                          ("describe-target-groups", "||  TargetType ")):
+            status, out, _ = ask(self.proxy, verb, "--output", "table")
+            lines = out.splitlines()
+            self.assertEqual((status, {len(line) for line in lines}), (0, {len(lines[0])}))
+            self.assertEqual(sum(line.startswith(row) for line in lines), 2, out)
+
+
+class Errors(unittest.TestCase):
+    @classmethod
+    def setUpClass(cls):
+        cls.proxy = cls.enterClassContext(Proxy(two_of_each()))
+
+    def refused(self, status, said, verb, *arguments):
+        have, out, complaint = ask(self.proxy, verb, *arguments)
+        self.assertEqual((have, out), (status, ""), complaint)
+        self.assertIn(said, complaint)
+
+    def test_what_is_not_there(self):
+        self.refused(1, 'An error occurred (ListenerNotFound) when calling the ModifyListener operation: '
+                        'listeners.wbe: no listener is named "wbe", did you mean "web"?',
+                     "modify-listener", "--listener", "wbe", "--ssl-policy", NEW)
+        self.refused(1, "(TargetGroupNotFound)", "register-targets", "--target-group", "ap",
+                     "--targets", "127.0.0.1:1")
+        self.refused(1, f'(SSLPolicyNotFound) when calling the ModifyListener operation: '
+                        f'listeners.web.ssl_policy: "{NEW}1" is no security policy, did you mean "{NEW}"?',
+                     "modify-listener", "--listener", "web", "--ssl-policy", NEW + "1")
+
+    def test_what_cannot_be(self):
+        self.refused(1, "only for TLS listeners, and plain is a TCP listener",
+                     "modify-listener", "--listener", "plain", "--ssl-policy", NEW)
+        self.refused(1, '"x" is no port', "register-targets", "--target-group", "app",
+                     "--targets", "127.0.0.1:x")
+        self.refused(1, '"9999" is out of range', "modify-target-group-attributes", "--target-group", "app",
+                     "--attributes", "Key=deregistration_delay.timeout_seconds,Value=9999")
+        self.refused(1, "no target would be left", "deregister-targets", "--target-group", "app",
+                     "--targets", "Id=127.0.0.1,Port=9", "Id=127.0.0.1,Port=10")
+
+    def test_a_command_line_that_is_not_understood(self):
+        self.refused(2, "--listener is required", "modify-listener")
+        self.refused(2, "expected such as Id=192.0.2.1,Port=8080",
+                     "register-targets", "--target-group", "app", "--targets", "Id=127.0.0.1,Prt=1")
+        self.refused(2, "expected such as chain=web.pem,key=web.key",
+                     "modify-listener", "--listener", "web", "--certificate", "web.pem")
+        self.refused(2, "expected such as forward=app",
+                     "modify-listener", "--listener", "web", "--default-action", "redirect=app")
+
+    def test_nobody_there(self):
+        done = run_program("describe-listeners", "--socket", "/nowhere/admin.sock")
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("no service answers on /nowhere/admin.sock", done.stderr)
+
+    def test_hostile_requests(self):
+        for request in (b'{"command": "modify-listener", "arguments": ' + b"[" * 60000,
+                        b'{"command": "modify-listener", "arguments": {"listener": {"a": 1}}}\n',
+                        b'{"command": "describe-listeners", "arguments": {"listeners": "\\u001b[2J"}}\n',
+                        b'{"command": "\\u001b[2J"}\n'):
+            with socket.socket(socket.AF_UNIX) as client:
+                client.settimeout(harness.PATIENCE)
+                client.connect(str(self.proxy.folder / "admin.sock"))
+                client.sendall(request)
+                client.shutdown(socket.SHUT_WR)
+                answer = b"".join(iter(lambda: client.recv(65536), b""))
+                self.assertNotIn(b"\x1b", answer)
+                self.assertIn(b"error", answer or b"error: shown the door")
+        self.assertEqual(len(told(self.proxy, "describe-listeners")["Listeners"]), 2)
+
+
+class ChangesOfRunTime(unittest.TestCase):
+    def test_count_after_a_restart(self):
+        target = self.enterContext(Target(serve_echo))
+        config = service([tls_listener(reserve_port(), certificates().leaf(), forward="none")],
+                         [group(target), group("127.0.0.1:9", name="none")])
+        changes = {"listeners": {"web": {"ssl_policy": NEW, "default_action": {"forward": "app"}},
+                                 "gone": {"ssl_policy": NEW}},
+                   "target_groups": {"app": {"attributes": {"deregistration_delay.timeout_seconds": "5"}}}}
+        with Proxy(config, changes=changes) as proxy:
+            listener, = told(proxy, "describe-listeners")["Listeners"]
+            with tls_client(listener["Port"], client_context()) as client:
+                echoed(client)
+            self.assertEqual(listener["SslPolicy"], NEW)
+            self.assertEqual(listener["Changed"], ["SslPolicy", "DefaultActions"])
+            rows = told(proxy, "describe-target-group-attributes", "--target-group", "app")["Attributes"]
+            self.assertEqual(rows[0], {"Key": "deregistration_delay.timeout_seconds", "Value": "5",
+                                       "Changed": True})
+            self.assertIn("True", ask(proxy, "describe-target-group-attributes", "--target-group", "app",
+                                      "--output", "table")[1])
+            self.assertEqual(proxy.events("change_dropped")[0]["why"],
+                             "listener gone is no longer in the file")
+            self.assertNotIn("gone", (proxy.folder / "tlsplice.toml.changes.json").read_text())
+            checked = run_program("check", "-c", proxy.config_file)
+            self.assertEqual(checked.returncode, 0, checked.stderr)
+            self.assertIn(f'listener web: ssl_policy is "{NEW}", not "{OLD}"', checked.stdout)
+
+    def test_are_undone_without_a_service(self):
+        folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        config, changes = folder / "t.toml", folder / "t.toml.changes.json"
+        config.write_text(toml(two_of_each(admin={"socket": folder / "admin.sock"})))
+        for text, said in (("{", "not valid JSON"),
+                           ('{"listeners": {"web": {"ssl_policy": "x"}}}', '"x" is no security policy'),
+                           ("[" * 100_000, "nested too deeply"),
+                           (os.urandom(1000).hex(), "not valid JSON")):
+            changes.write_text(text)
+            for verb in ("check", "run"):
+                done = run_program(verb, "-c", config)
+                self.assertEqual(done.returncode, 1)
+                self.assertIn(f"{changes}: ", done.stderr)
+                self.assertIn(said, done.stderr)
+                self.assertIn(f"tlsplice reset-changes -c {config}", done.stderr)
+            done = run_program("reset-changes", "-c", config)
+            self.assertEqual((done.returncode, json.loads(done.stdout)), (0, {"Removed": [str(changes)]}))
+            self.assertEqual(run_program("check", "-c", config).returncode, 0)
+
+    def test_of_a_certificate_that_is_gone_say_where_they_are(self):
+        folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        config, changes = folder / "t.toml", folder / "t.toml.changes.json"
+        config.write_text(toml(two_of_each()))
+        certificate = {"chain": "/no.pem", "key": "/no.key"}
+        changes.write_text(json.dumps({"listeners": {"web": {"certificate": certificate}}}))
+        done = run_program("check", "-c", config)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("/no.pem", done.stderr)
+        self.assertIn(f"{changes}: changed at run time", done.stderr)
+
+
+class Ends(unittest.TestCase):
+    def test_stop_drains_and_ends(self):
+        with Proxy(two_of_each()) as proxy:
+            proxy.workers()
+            self.assertEqual(ask(proxy, "stop"), (0, "", ""))
+            self.assertEqual(proxy.wait(), 0)
+            self.assertTrue(proxy.events("draining"))
+
+
+class Stickiness(unittest.TestCase):
+    def test_a_client_meets_the_same_target_again(self):
+        targets = [self.enterContext(Target(serve_echo)) for _ in range(4)]
+        port, clients = reserve_port(), scaled(40, 16)
+        with Proxy(service([tcp_listener(port)], [group(*targets, stickiness={"enabled": True})])) as proxy:
+            for _ in range(3):
+                for number in range(clients):
+                    source = (f"127.0.0.{number + 2}", 0)
+                    with socket.create_connection(("127.0.0.1", port), harness.PATIENCE, source) as client:
+                        echoed(client)
+            chosen = collections.defaultdict(set)
+            for line in proxy.wait_events("flow", 3 * clients):
+                chosen[line["client"].rpartition(":")[0]].add(line["target"])
+        self.assertEqual({len(targets) for targets in chosen.values()}, {1})
+        self.assertGreater(len(set.union(*chosen.values())), 1, "not all clients meet one target")
+
+
+if __name__ == "__main__":
+    harness.main()
