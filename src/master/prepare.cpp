@@ -47,6 +47,9 @@ std::expected<Prepared::Listener, std::vector<Mistake>> prepare_listener(const p
         {.group = targets::Group::from(*config.target_group(forward.target_group)).value(),
          .weight = forward.weight});
   }
+  for (const policy::Network& network : configured.proxy_protocol_from)
+    made.service.proxy_protocol_from.emplace_back(net::Address::parse(network.host, 0).value(),
+                                                  network.prefix);
   return made;
 }
 

@@ -52,7 +52,10 @@ constexpr Whole<L> kRest[] = {
      &L::IdleTimeoutCount},
     {{"tlsplice_ktls_required_error_count_total", Type::kCounter,
       "Flows refused because ktls is required and could not be had."},
-     &L::KtlsRequiredErrorCount}};
+     &L::KtlsRequiredErrorCount},
+    {{"tlsplice_proxy_header_error_count_total", Type::kCounter,
+      "Connections without the PROXY protocol's header where there must be one."},
+     &L::ProxyHeaderErrorCount}};
 
 Labels by_name(const L& row) {
   return {{"listener", text(row.listener)}};

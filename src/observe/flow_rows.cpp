@@ -31,6 +31,8 @@ void count_client_cause(Counters& counters, const FlowRecord& record) {
       return counters.add(row, &L::RejectedFlowCount);
     case End::kKtlsRequired:
       return counters.add(row, &L::KtlsRequiredErrorCount);
+    case End::kProxyHeaderFailed:
+      return counters.add(row, &L::ProxyHeaderErrorCount);
     case End::kClosed:
     case End::kClientTruncated:
     case End::kTargetTruncated:

@@ -30,6 +30,8 @@ void count_cause(Counters& counters, End end) {
       return counters.add(&C::RejectedFlowCount_Memory);
     case End::kOutOfPorts:
       return counters.add(&C::PortAllocationErrorCount);
+    case End::kProxyHeaderFailed:
+      return counters.add(&C::ProxyHeaderErrorCount);
     case End::kClosed:
     case End::kKtlsRequired:
     case End::kClientTruncated:
@@ -79,6 +81,8 @@ const char* to_string(End end) {
       return "cut";
     case End::kKtlsRequired:
       return "ktls_required";
+    case End::kProxyHeaderFailed:
+      return "proxy_header_failed";
     case End::kOutOfDescriptors:
     case End::kOutOfMemory:
     case End::kOutOfPorts:
@@ -95,6 +99,7 @@ bool resets(End end) {
     case End::kHandshakeFailed:
     case End::kHandshakeTimeout:
     case End::kClientGone:
+    case End::kProxyHeaderFailed:
       return false;
     default:
       return true;

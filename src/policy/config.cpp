@@ -95,6 +95,10 @@ std::string to_string(const HostPort& address) {
             : fmt::format("{}:{}", address.host, address.port);
 }
 
+std::string to_string(const Network& network) {
+  return fmt::format("{}/{}", network.host, network.prefix);
+}
+
 const char* to_string(Protocol protocol) {
   return protocol == Protocol::kTls ? "TLS" : "TCP";
 }

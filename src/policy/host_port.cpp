@@ -19,6 +19,7 @@ constexpr std::string_view kExample = R"(expected an IP address and a port such 
 constexpr std::string_view kExample6 = R"(expected one such as "[2001:db8::1]:443")";
 
 std::optional<std::string> canonical(int family, std::string_view host);
+bool zero_behind(const std::string& host, int family, unsigned prefix);
 std::expected<std::uint16_t, std::string> parse_port(std::string_view text);
 std::unexpected<std::string> no_address(std::string_view text, std::string_view host, bool bracketed);
 
@@ -47,6 +48,28 @@ std::expected<HostPort, std::string> parse_host_port(std::string_view text) {
   return HostPort{*address, *port};
 }
 
+std::expected<Network, std::string> parse_network(std::string_view text) {
+  const auto refuse = [&](std::string_view why) {
+    return std::unexpected(
+        fmt::format(R"({} {}, expected one such as "10.0.0.0/8" or "2001:db8::/32")", in_quotes(text), why));
+  };
+  const std::string_view host = text.substr(0, text.find('/'));
+  const bool v6 = host.contains(':');
+  auto address = canonical(v6 ? AF_INET6 : AF_INET, host);
+  if (!address) return refuse("is no network");
+  const unsigned bits = v6 ? 128 : 32;
+  unsigned prefix = bits;
+  if (host.size() < text.size()) {
+    const std::string_view number = text.substr(host.size() + 1);
+    const auto [end, fault] = std::from_chars(number.data(), number.data() + number.size(), prefix);
+    if (fault != std::errc{} || end != number.data() + number.size() || prefix > bits)
+      return refuse(fmt::format("has no prefix of 0 to {} bits", bits));
+  }
+  if (!zero_behind(*address, v6 ? AF_INET6 : AF_INET, prefix))
+    return refuse(fmt::format("has other bits than the first {} in its address", prefix));
+  return Network{*std::move(address), static_cast<std::uint8_t>(prefix)};
+}
+
 bool is_wildcard(const HostPort& address) {
   return address.host == "0.0.0.0" || address.host == "::";
 }
@@ -61,6 +84,16 @@ std::optional<std::string> canonical(int family, std::string_view host) {
   if (inet_pton(family, std::string(host).c_str(), binary.data()) != 1) return std::nullopt;
   if (inet_ntop(family, binary.data(), out.data(), out.size()) == nullptr) return std::nullopt;
   return std::string(out.data());
+}
+
+/// Whether no bit of the address is set behind its first `prefix` ones.
+bool zero_behind(const std::string& host, int family, unsigned prefix) {
+  std::array<unsigned char, sizeof(in6_addr)> binary{};
+  inet_pton(family, host.c_str(), binary.data());
+  for (unsigned bit = prefix; bit < 8 * binary.size(); ++bit) {
+    if ((binary[bit / 8] >> (7 - bit % 8) & 1U) != 0) return false;
+  }
+  return true;
 }
 
 std::expected<std::uint16_t, std::string> parse_port(std::string_view text) {

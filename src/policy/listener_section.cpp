@@ -66,6 +66,7 @@ Listener read_listener(TableReader table, const std::filesystem::path& folder, S
   read_tcp(table, listener);
   read_relay(table, listener);
   read_on_truncation(table, protocol, seen, listener);
+  listener.proxy_protocol_from = read_accept_from(table);
   table.finish();
   return listener;
 }

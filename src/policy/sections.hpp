@@ -39,6 +39,9 @@ DeregistrationDelay read_deregistration_delay(TableReader& group);
 UnhealthyState read_target_health_state(TableReader& group);
 bool read_stickiness(TableReader& group, std::optional<Protocol> protocol);
 
+/// Whose connections with a listener begin with the PROXY protocol's header (its key `proxy_protocol`).
+std::vector<Network> read_accept_from(TableReader& listener);
+
 /// The key `ktls` of a listener or group.
 Ktls read_ktls(TableReader& table);
 

@@ -9,22 +9,13 @@
 #include <utility>
 
 #include "crc32c.hpp"
+#include "format.hpp"
 
 namespace tlsplice::proxy_protocol {
 namespace {
 
-using namespace std::string_view_literals;
-
-// The names are the format's (doc/proxy-protocol.txt, section 2.2).
-constexpr std::string_view kSignature = "\r\n\r\n\0\r\nQUIT\n"sv;
-constexpr std::uint8_t kVersion2Local = 0x20;
-constexpr std::uint8_t kVersion2Proxy = 0x21;
-constexpr std::uint8_t kUnspecified = 0x00;
-constexpr std::uint8_t kTcpOverIpv4 = 0x11;
-constexpr std::uint8_t kTcpOverIpv6 = 0x21;
 constexpr std::uint8_t kTypeAlpn = 0x01;
 constexpr std::uint8_t kTypeAuthority = 0x02;
-constexpr std::uint8_t kTypeCrc32c = 0x03;
 constexpr std::uint8_t kTypeNoop = 0x04;
 constexpr std::uint8_t kTypeSsl = 0x20;
 constexpr std::uint8_t kSubtypeSslVersion = 0x21;
@@ -32,11 +23,6 @@ constexpr std::uint8_t kSubtypeSslCipher = 0x23;
 constexpr std::uint8_t kClientSsl = 0x01;
 // "Zero if the client presented a certificate and it was successfully verified, and non-zero otherwise."
 constexpr std::string_view kNotVerified = "\0\0\0\1"sv;
-
-constexpr std::size_t kLengthAt = 14;  // of two bytes: how many come after them
-constexpr std::size_t kAddressesAt = 16;
-constexpr std::size_t kTlvBytes = 3;  // type and length, before the value
-constexpr std::string_view kMappedPrefix = "\0\0\0\0\0\0\0\0\0\0\xff\xff"sv;
 
 class Writer {
  public:

@@ -4,8 +4,10 @@
 // hold.
 #include "tlsplice/session/session.hpp"
 
+#include <algorithm>
 #include <cerrno>
 
+#include "client_header.hpp"
 #include "kernel_tls.hpp"
 #include "proxy_header.hpp"
 #include "tlsplice/net/socket.hpp"
@@ -33,6 +35,8 @@ class Session final : public LiveFlow, private relay::Meter {
 
  private:
   void moved(relay::Side from, std::uint64_t bytes, std::uint64_t spliced) override;
+  bool expects_header() const;
+  Task<std::optional<End>> learn_client(int socket);
   Task<std::expected<StreamPointer, End>> meet_client(base::Fd socket);
   Task<std::expected<StreamPointer, End>> meet_target(std::uint64_t hash);
   Task<std::expected<base::Fd, End>> connect_target(std::uint64_t hash);
@@ -48,6 +52,10 @@ class Session final : public LiveFlow, private relay::Meter {
   std::uint32_t since_start_ms() const {
     const auto past = std::chrono::duration_cast<base::Milliseconds>(here_.ring.now() - record_.started);
     return static_cast<std::uint32_t>(past.count());
+  }
+
+  base::Milliseconds handshake_left() const {
+    return std::max(service_.handshake_timeout - base::Milliseconds(since_start_ms()), base::Milliseconds(1));
   }
 
   Surroundings& here_;
@@ -125,6 +133,9 @@ Task<End> Session::serve(base::Fd socket) {
   net::set_no_delay(socket.get());
   client_socket_ = socket.get();
   record_.destination = net::local_address(socket.get());
+  if (expects_header()) {
+    if (const auto wrong = co_await learn_client(socket.get())) co_return *wrong;
+  }
   const std::uint64_t hash = targets::flow_hash(
       {record_.client, record_.destination, net::syn_sequence(socket.get())}, here_.flow_hash_seed);
 
@@ -150,6 +161,25 @@ Task<End> Session::serve(base::Fd socket) {
   co_return learn(outcome, (*client)->notes(), (*target)->notes());
 }
 
+/// Whether the peer is a proxy that tells who its client is.
+bool Session::expects_header() const {
+  const auto from_there = [this](const net::Network& network) { return network.contains(record_.client); };
+  return std::ranges::any_of(service_.proxy_protocol_from, from_there);
+}
+
+/// From the header; the handshake has what is left of its time. Yields the end when there is none.
+Task<std::optional<End>> Session::learn_client(int socket) {
+  step_ = "header";
+  const auto client = co_await receive_header(here_.ring, here_.stop, socket, service_.handshake_timeout);
+  if (!client) {
+    record_.detail = client.error().text();
+    co_return client.error().fault == Fault::kStopped ? End::kCut : End::kProxyHeaderFailed;
+  }
+  if (*client) record_.client = **client;
+  step_ = "handshake";
+  co_return std::nullopt;
+}
+
 /// TLS is ended here; a TCP listener's client is taken as it is.
 Task<std::expected<StreamPointer, End>> Session::meet_client(base::Fd socket) {
   if (service_.protocol == Protocol::kTcp) {
@@ -158,7 +188,7 @@ Task<std::expected<StreamPointer, End>> Session::meet_client(base::Fd socket) {
   KernelTls kernel(service_.ktls, here_.kernel, here_.records_per_key);
   kernel.attach(socket.get());
   auto stream = co_await tls::handshake(here_.ring, here_.stop, std::move(socket), *service_.context,
-                                        tls::TlsStream::Role::kServer, service_.handshake_timeout);
+                                        tls::TlsStream::Role::kServer, handshake_left());
   if (!stream) {
     record_.detail = stream.error().text();
     record_.valid_hello = stream.error().valid_hello;

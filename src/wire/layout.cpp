@@ -21,9 +21,9 @@ static_assert(offsetof(tlsplice_worker_load, handshakes) < 64);
 static_assert(offsetof(tlsplice_worker_load, picked) == 64 && offsetof(tlsplice_worker_load, closed) == 128);
 
 // bpf/numbers.bpf.c sums the counters of a row as one run of numbers.
-static_assert(offsetof(tlsplice_listener, KtlsRequiredErrorCount) -
+static_assert(offsetof(tlsplice_listener, ProxyHeaderErrorCount) -
                   offsetof(tlsplice_listener, ActiveFlowCount) ==
-              21 * sizeof(__u64));
+              22 * sizeof(__u64));
 static_assert(offsetof(tlsplice_target, TCP_Target_Reset_Count) -
                   offsetof(tlsplice_target, ActiveFlowCount) ==
               6 * sizeof(__u64));

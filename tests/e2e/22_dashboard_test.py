@@ -102,7 +102,8 @@ class Dashboard(unittest.TestCase):
                      "tlsplice_worker_migrated_count_total", "tlsplice_worker_draining",
                      "tlsplice_worker_shut", "tlsplice_steering_migrated_unsteered_count_total",
                      "tlsplice_key_update_received_count_total", "tlsplice_key_update_sent_count_total",
-                     "tlsplice_key_limit_error_count_total", "tlsplice_ktls_required_error_count_total"}
+                     "tlsplice_key_limit_error_count_total", "tlsplice_ktls_required_error_count_total",
+                     "tlsplice_proxy_header_error_count_total"}
         shown = {name for _, expression, _ in self.expressions() for name, _ in _METRIC.findall(expression)}
         rest = {name for name in self.served if not name.endswith(("_bucket", "_sum", "_seconds_count"))}
         self.assertEqual(rest - shown, elsewhere)

@@ -145,6 +145,34 @@ listen sender
 """
 
 
+class HaproxyInFront(_Foreign):
+    """Passes connections on as they are, with a header of either version in front: a port for each of
+    `targets` ({name: address}) and version, `ports[name, "v1"]`."""
+
+    def __init__(self, targets):
+        self.ports = {(name, version): reserve_port() for name in targets for version in ("v1", "v2")}
+        text = f"""\
+global
+    maxconn 100
+defaults
+    mode tcp
+    timeout connect {PATIENCE}s
+    timeout client {PATIENCE}s
+    timeout server {PATIENCE}s
+"""
+        for (name, version), port in self.ports.items():
+            option = "send-proxy" if version == "v1" else "send-proxy-v2 proxy-v2-options crc32c,unique-id"
+            text += f"""\
+listen {name}-{version}
+    bind 127.0.0.1:{port}
+    server target {targets[name]} {option}
+"""
+        super().__init__("haproxy", text, list(self.ports.values()))
+
+    def arguments(self, file):
+        return ["-db", "-f", file]
+
+
 class Nginx(_Foreign):
     """Takes a header on two ports, plain and TLS, says what it understood before the client has said a
     word, and closes."""

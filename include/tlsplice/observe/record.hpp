@@ -35,6 +35,7 @@ enum class End : std::uint8_t {
   kKtlsRequired,           // ktls = "require" could not be kept
   kOutOfMemory,            // "exhausted"
   kOutOfPorts,             // no local port towards a target ("exhausted")
+  kProxyHeaderFailed,      // a trusted proxy's connection began with no header: see detail
 };
 const char* to_string(End end);
 

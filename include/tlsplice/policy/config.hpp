@@ -56,6 +56,15 @@ struct HostPort {
 /// "192.0.2.1:443", "[2001:db8::1]:443"
 std::string to_string(const HostPort& address);
 
+/// A block of addresses as text that was checked.
+struct Network {
+  std::string host;         // its first address
+  std::uint8_t prefix = 0;  // how many bits all have in common
+  bool operator==(const Network&) const = default;
+};
+/// "10.0.0.0/8", "2001:db8::/32"
+std::string to_string(const Network& network);
+
 enum class Protocol : std::uint8_t { kTcp, kTls };
 const char* to_string(Protocol protocol);  // "TCP", "TLS"
 
@@ -183,6 +192,7 @@ struct Listener {
   OnTruncation on_truncation = OnTruncation::kReset;
   Ktls ktls = Ktls::kAuto;  // of the connections with clients; kTls only
   Relay relay = Relay::kAuto;
+  std::vector<Network> proxy_protocol_from;        // whose connections begin with the PROXY protocol's header
   std::uint32_t splice_from = kDefaultSpliceFrom;  // bytes; with Relay::kAuto
   std::uint32_t copy_below = kDefaultCopyBelow;
   Place place;

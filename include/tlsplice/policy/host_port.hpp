@@ -1,5 +1,5 @@
-// Reading "192.0.2.1:443" and "[2001:db8::1]:443". Names are not resolved: a proxy whose targets hang on a
-// resolver at start-up fails when it is needed most.
+// Reading "192.0.2.1:443", "[2001:db8::1]:443" and networks such as "10.0.0.0/8". Names are not resolved: a
+// proxy whose targets hang on a resolver at start-up fails when it is needed most.
 #pragma once
 
 #include <expected>
@@ -13,6 +13,9 @@ namespace tlsplice::policy {
 /// The address in its canonical spelling, so that equal addresses compare equal, or a sentence saying what is
 /// wrong.
 std::expected<HostPort, std::string> parse_host_port(std::string_view text);
+
+/// "10.0.0.0/8", "2001:db8::/32"; an address alone is the network that has no other.
+std::expected<Network, std::string> parse_network(std::string_view text);
 
 /// True for 0.0.0.0 and ::, which stand for every address of the host.
 bool is_wildcard(const HostPort& address);

@@ -11,6 +11,7 @@
 #include "tlsplice/ktls/kernel.hpp"
 #include "tlsplice/ktls/stream.hpp"
 #include "tlsplice/net/address.hpp"
+#include "tlsplice/net/network.hpp"
 #include "tlsplice/observe/access_log.hpp"
 #include "tlsplice/observe/record.hpp"
 #include "tlsplice/policy/config.hpp"
@@ -34,6 +35,7 @@ struct Service {
   base::Milliseconds handshake_timeout{};
   relay::Limits relay;
   policy::Ktls ktls = policy::Ktls::kAuto;
+  std::vector<net::Network> proxy_protocol_from = {};  // whose connections begin with a header
 };
 
 /// What all sessions of a worker share. Outlives them.

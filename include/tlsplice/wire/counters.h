@@ -38,6 +38,7 @@
   X(KeyUpdateReceivedCount)             /* TLS 1.3 KeyUpdates from peers, of connections in the kernel */    \
   X(KeyUpdateSentCount)                 /* ours */                                                           \
   X(KeyLimitErrorCount)                 /* ended: key_update_after reached, the key cannot be changed */     \
+  X(ProxyHeaderErrorCount)              /* no header of the PROXY protocol where there must be one */        \
   X(TargetConnectionErrorCount)         /* refused, timed out, no local port: each try */                    \
   X(TCP_Client_Reset_Count)                                                                                  \
   X(TCP_Target_Reset_Count)                                                                                  \

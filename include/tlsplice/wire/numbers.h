@@ -39,7 +39,8 @@
   X(RejectedFlowCount) /* limits on flows, descriptors, memory: see the map `counters` for which */ \
   X(TruncatedCount)                                                                                 \
   X(IdleTimeoutCount)                                                                               \
-  X(KtlsRequiredErrorCount)
+  X(KtlsRequiredErrorCount)                                                                         \
+  X(ProxyHeaderErrorCount) /* no header of the PROXY protocol where there must be one */
 
 /* Map `targets`: row target * (workers + 1) + worker, over the groups in the order of the configuration. */
 #define TLSPLICE_TARGET_COUNTERS(X)                                \
