@@ -87,6 +87,9 @@ class Descriptions(unittest.TestCase):
         self.assertEqual(have["target_health_state.unhealthy.connection_termination.enabled"], "true")
 
     def test_tables(self):
+        golden = harness.REPOSITORY / "tests/cli/describe-target-group-attributes.txt"
+        self.assertEqual(ask(self.proxy, "describe-target-group-attributes", "--target-group", "app",
+                             "--output", "table")[1], golden.read_text())
         for verb, row in (("describe-listeners", "||  LoadBalancerArn "),
                           ("describe-target-groups", "||  TargetType ")):
             status, out, _ = ask(self.proxy, verb, "--output", "table")
@@ -124,6 +127,17 @@ class Errors(unittest.TestCase):
                      "--attributes", "Key=deregistration_delay.timeout_seconds,Value=9999")
         self.refused(1, "no target would be left", "deregister-targets", "--target-group", "app",
                      "--targets", "Id=127.0.0.1,Port=9", "Id=127.0.0.1,Port=10")
+
+    def test_the_aws_clis_own_spelling(self):
+        self.refused(1, 'no target group is named "ap", did you mean "app"?', "modify-listener",
+                     "--listener-arn", "listener/net/my-lb/50dc6c495c0c9188/web",
+                     "--default-actions", "Type=forward,TargetGroupArn=targetgroup/ap")
+        self.refused(1, '"[::1]:x": "x" is no port', "deregister-targets",
+                     "--target-group-arn", "targetgroup/app",
+                     "--targets", "Id=::1,Port=x,AvailabilityZone=all")
+        for attribute in "Key=stickiness.enabled,Value=maybe", "stickiness.enabled=maybe":
+            self.refused(1, '"maybe" is unknown, expected "true" or "false"',
+                         "modify-target-group-attributes", "--target-group", "app", "--attributes", attribute)
 
     def test_a_command_line_that_is_not_understood(self):
         self.refused(2, "--listener is required", "modify-listener")

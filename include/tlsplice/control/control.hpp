@@ -25,7 +25,8 @@ struct TargetHealth {
 
 /// What the commands need of the service that they control.
 struct Service {
-  /// What went wrong, or nothing when the configuration is in force. To be called once.
+  /// What went wrong, or nothing when the configuration is in force. To be called once, from the process that
+  /// the Control lives in and not after its end.
   using Done = std::function<void(std::vector<policy::Mistake>)>;
   /// Takes a configuration over, without dropping a flow; Done may be called before it returns.
   std::function<void(const policy::Config&, Done)> take_over;
