@@ -49,16 +49,16 @@ base::Result<std::unique_ptr<Health>> Health::begin(const Setup& setup) {
   return health;
 }
 
-void Health::add(std::size_t index, std::size_t first_row, base::Milliseconds delay) {
-  const policy::TargetGroup& configured = setup_.groups[index].group;
-  const std::span rows = setup_.table.targets_of(index);
+void Health::add(std::size_t place, std::size_t first_row, base::Milliseconds delay) {
+  const policy::TargetGroup& configured = setup_.groups[place].group;
+  const std::span rows = setup_.table.targets_of(place);
   groups_.push_back(std::make_unique<Group>(
       Group{.question = {.settings = configured.health_check,
-                         .listener_port = setup_.groups[index].listener_port,
+                         .listener_port = setup_.groups[place].listener_port,
                          .header = {},
-                         .context = wants_tls(setup_.groups[index]) ? &*context_ : nullptr},
+                         .context = wants_tls(setup_.groups[place]) ? &*context_ : nullptr},
             .minimum = configured.minimum_healthy_targets,
-            .row = setup_.table.group(index),
+            .row = setup_.table.group(place),
             .targets = rows,
             .checkers = {},
             .lines = {}}));

@@ -27,7 +27,7 @@ class Health {
  private:
   struct Group;
   explicit Health(const Setup& setup);
-  void add(std::size_t group, std::size_t first_row, base::Milliseconds delay);
+  void add(std::size_t place, std::size_t first_row, base::Milliseconds delay);
   void changed(Group& group);
 
   Setup setup_;

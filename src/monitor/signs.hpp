@@ -34,8 +34,13 @@ class FewAMinute {
       end_ = now + std::chrono::minutes(1);
       passed_ = 0;
     }
-    if (passed_ == kMost) ++held_back_;
-    return passed_ < kMost && ++passed_ > 0;
+    const bool allowed = passed_ < kMost;
+    if (allowed) {
+      ++passed_;
+    } else {
+      ++held_back_;
+    }
+    return allowed;
   }
   /// How many were held back, once, when their minute is over; 0: nothing to say.
   unsigned long summary(base::Instant now) { return now < end_ ? 0 : std::exchange(held_back_, 0); }

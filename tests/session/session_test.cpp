@@ -141,23 +141,29 @@ TEST_F(SessionTest, SaysWhyTlsStaysInUserSpace) {
   EXPECT_EQ(count(&C::KtlsConnectionCount), 0u);
 }
 
-/// Makes the target of that index the first choice of the next flow.
-std::function<void(std::uint64_t&, const targets::FlowKey&)> choosing(std::size_t index, std::size_t count) {
+using Seeder = std::function<void(std::uint64_t&, const targets::FlowKey&)>;
+
+/// Makes these targets of a group that nobody has checked the first and the second choice of the next flow.
+Seeder choosing(std::size_t first, std::size_t second, std::size_t count) {
   return [=](std::uint64_t& seed, const targets::FlowKey& key) {
-    while (targets::choose(targets::flow_hash(key, seed), count) != index) ++seed;
+    const tlsplice_target_group unchecked{};
+    const auto chosen = [&](std::optional<std::size_t> refused) {
+      return targets::choose_usable(unchecked, count, targets::flow_hash(key, seed), refused);
+    };
+    while (chosen({}) != first || chosen(first) != second) ++seed;
   };
 }
 
 TEST_F(SessionTest, TakesTheTargetThatTheFlowHashChooses) {
   forward_to({nobody(), target_address(), nobody()}, Protocol::kTcp);
-  before_serving_ = choosing(1, 3);
+  before_serving_ = choosing(1, 0, 3);
   EXPECT_EQ(serve(client(Protocol::kTcp), target(Protocol::kTcp)).at("end"), "closed");
   EXPECT_EQ(count(&C::TargetConnectionErrorCount), 0u);
 }
 
-TEST_F(SessionTest, TakesTheNextTargetWhenTheFirstRefuses) {
+TEST_F(SessionTest, TakesAnotherTargetWhenTheFirstRefuses) {
   forward_to({target_address(), nobody(), nobody()}, Protocol::kTcp);
-  before_serving_ = choosing(2, 3);
+  before_serving_ = choosing(2, 0, 3);
   const Line line = serve(client(Protocol::kTcp), target(Protocol::kTcp));
   EXPECT_EQ(line.at("end"), "closed");
   EXPECT_EQ(line.at("target"), target_address().text());
@@ -165,12 +171,28 @@ TEST_F(SessionTest, TakesTheNextTargetWhenTheFirstRefuses) {
   EXPECT_EQ(count(&C::TCP_ELB_Reset_Count), 0u);
 }
 
-TEST_F(SessionTest, TakesTheNextTargetOnlyOnce) {
+TEST_F(SessionTest, TakesAnotherTargetOnlyOnce) {
   forward_to({target_address(), nobody(), nobody()}, Protocol::kTcp);
-  before_serving_ = choosing(1, 3);
+  before_serving_ = choosing(1, 2, 3);
   const Line line = serve([](base::Fd& socket) { EXPECT_EQ(tests::receive(socket.get()).end, Saw::kReset); });
   EXPECT_EQ(line.at("end"), "target_refused");
   EXPECT_EQ(count(&C::TargetConnectionErrorCount), 2u);
+}
+
+TEST_F(SessionTest, TakesOnlyTargetsThatAreToBeUsed) {
+  forward_to({nobody(), nobody(), target_address(), nobody()}, Protocol::kTcp);
+  health_.group(0).usable[0] = 0b0100;
+  for (int i = 0; i < 5; ++i)
+    EXPECT_EQ(serve(client(Protocol::kTcp), target(Protocol::kTcp)).at("end"), "closed");
+  EXPECT_EQ(count(&C::TargetConnectionErrorCount), 0u);
+}
+
+TEST_F(SessionTest, TriesNoTargetThatIsNotToBeUsed) {
+  forward_to({target_address(), nobody(), target_address()}, Protocol::kTcp);
+  health_.group(0).usable[0] = 0b0010;
+  const Line line = serve([](base::Fd& socket) { EXPECT_EQ(tests::receive(socket.get()).end, Saw::kReset); });
+  EXPECT_EQ(line.at("end"), "target_refused");
+  EXPECT_EQ(count(&C::TargetConnectionErrorCount), 1u);
 }
 
 TEST_F(SessionTest, TriesTheOnlyTargetOnce) {
