@@ -81,12 +81,13 @@ void Health::add(std::size_t place, std::size_t first_row, base::Milliseconds de
   targets::enter_group(group.row, group.targets, group.minimum);
 }
 
-/// A group that opens is worth a line of its own: from here on flows meet targets that are not healthy.
+/// A group that opens is worth a line of its own: from here on flows meet targets that are not healthy. While
+/// there are new targets it is too early to say so.
 void Health::changed(Group& group) {
-  const bool was_open = group.row.fail_open != 0;
   targets::enter_group(group.row, group.targets, group.minimum);
-  const bool is_open = group.row.fail_open != 0;
-  if (was_open == is_open || (!is_open && !group.said_open) || !group.lines.allow(base::now())) return;
+  const bool all_known = group.row.HealthyHostCount + group.row.UnHealthyHostCount == group.targets.size();
+  const bool is_open = group.row.fail_open != 0 && all_known;
+  if (is_open == group.said_open || !group.lines.allow(base::now())) return;
   group.said_open = is_open;
   setup_.log.write(is_open ? base::LogLevel::kError : base::LogLevel::kInfo,
                    is_open ? "target_group_fail_open" : "target_group_fail_open_over",

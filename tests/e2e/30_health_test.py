@@ -202,6 +202,13 @@ class FailOpen(Health):
         self.proxy.wait_events("target_group_fail_open_over", target_group="app", healthy=1)
         self.assertEqual(self.shares(), {"two": 40})
 
+    def test_nobody_is_well_from_the_start(self):
+        """The flows are tried nevertheless."""
+        self.start(group(f"127.0.0.1:{reserve_port()}", health_check={**TIMES, "unhealthy_threshold": 1}))
+        self.proxy.wait_events("target_group_fail_open", target_group="app", healthy=0, targets=1)
+        with self.proxy.counting(TargetConnectionErrorCount=1):
+            self.assertIsNone(ask(self.port))
+
     def test_minimum_healthy_targets(self):
         for minimum in {"count": 2}, {"percentage": 51}:
             with self.subTest(minimum):
