@@ -128,8 +128,8 @@ TEST_F(ChangesFile, IsLoadedWithTheConfiguration) {
   write(some());
   const auto loaded = load(config_);
   ASSERT_TRUE(loaded) << loaded.error().at(0);
-  EXPECT_EQ(loaded->file.listeners.at(0).forward, "app");
-  EXPECT_EQ(loaded->config.listeners.at(0).forward, "secure");
+  EXPECT_EQ(loaded->file.listeners.at(0).forward.front().target_group, "app");
+  EXPECT_EQ(loaded->config.listeners.at(0).forward.front().target_group, "secure");
   EXPECT_EQ(loaded->changes, some());
   EXPECT_TRUE(loaded->dropped.empty());
 }

@@ -42,8 +42,8 @@ TEST(Changes, ApplyToListeners) {
   EXPECT_EQ(web.ssl_policy, "ELBSecurityPolicy-TLS-1-2-2017-01");
   EXPECT_EQ(web.certificate.chain, "/new.pem");
   EXPECT_EQ(web.certificate.key, "/new.key");
-  EXPECT_EQ(web.forward, "secure");
-  EXPECT_EQ(config->listeners.at(1).forward, "app");
+  EXPECT_EQ(web.forward.front().target_group, "secure");
+  EXPECT_EQ(config->listeners.at(1).forward.front().target_group, "app");
 }
 
 TEST(Changes, ApplyToTargets) {
