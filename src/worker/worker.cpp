@@ -40,6 +40,7 @@ class Worker {
   Task<void> limit_drain();
   Task<void> obey_signals();
   Task<void> obey_master();
+  bool hear_master();
   void obey(admin::Command& command);
   Task<void> accept_from(Door& door);
   Task<void> beat();
@@ -136,6 +137,7 @@ Task<void> Worker::obey_signals() {
     if (co_await uring::readable(ring_, stop_control_, signals_.get()) < 0) co_return;
     signalfd_siginfo signal{};
     if (::read(signals_.get(), &signal, sizeof signal) != static_cast<ssize_t>(sizeof signal)) continue;
+    hear_master();  // to serve was said before the signal: who waits in the queues is served
     if (!stop_accepting_.requested()) setup_.load.drain();
     stop_accepting_.request();
     if (signal.ssi_signo == SIGQUIT) stop_flows_.request();
@@ -147,9 +149,17 @@ Task<void> Worker::obey_signals() {
 Task<void> Worker::obey_master() {
   for (;;) {
     if (co_await uring::readable(ring_, stop_control_, setup_.channel.get()) < 0) co_return;
+    if (!hear_master()) co_return;
+  }
+}
+
+/// All that it has said; false when it is gone.
+bool Worker::hear_master() {
+  for (;;) {
     auto command = admin::receive(setup_.channel.get());
-    if (!command) co_return;
-    if (*command) obey(**command);
+    if (!command) return false;
+    if (!*command) return true;
+    obey(**command);
   }
 }
 
