@@ -191,7 +191,8 @@ Result<void> reduce(Connection& connection, std::uint32_t table, std::span<const
 }  // namespace
 
 LocalDelivery::~LocalDelivery() {
-  if (lock_) (void)follow({});
+  if (!lock_) return;
+  [[maybe_unused]] const auto done = follow({});  // who wants to know why not calls it before
 }
 
 Result<void> LocalDelivery::take_table() {
