@@ -158,6 +158,7 @@ base::Result<void> Generations::make_next(Next loaded) {
 
 void Generations::enter() {
   next_->workers->enter(current_ ? &*current_->workers : nullptr);
+  surroundings_.entering(*next_);
   if (current_) {
     current_->workers->retire();
     current_->prepared.forget_keys();
@@ -247,6 +248,11 @@ void Generations::each_config(const std::function<void(const policy::Config&)>& 
   if (next_) visit(next_->config);
   if (current_) visit(current_->config);
   for (const auto& generation : old_) visit(generation->config);
+}
+
+void Generations::end_flows(std::string_view group, std::string_view target) {
+  if (current_) current_->workers->end_flows(group, target);
+  for (const auto& generation : old_) generation->workers->end_flows(group, target);
 }
 
 void Generations::reopen_access_log() {

@@ -40,6 +40,8 @@ class Generations {
   struct Surroundings {
     /// What else of the service the configuration concerns; undone by the next call.
     std::function<base::Result<void>(const policy::Config&)> prepare;
+    /// It takes the place of the current one, if there is one, which is still that.
+    std::function<void(const Generation&)> entering;
     /// It serves now.
     std::function<void(Generation&)> entered;
     /// One has ended, or failed: its last worker is gone.
@@ -76,6 +78,8 @@ class Generations {
   /// The rows for the past of the current table, as of now. Otherwise they are behind by kFold at most.
   void fold();
 
+  /// Of all generations.
+  void end_flows(std::string_view group, std::string_view target);
   /// False when that is no worker. One that dies on the way to serve ends the change.
   bool bury(pid_t process, int status);
   /// Whether a worker ended untimely of a generation that will not replace it.

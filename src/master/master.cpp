@@ -12,6 +12,7 @@
 #include <memory>
 #include <sstream>
 
+#include "departures.hpp"
 #include "desk.hpp"
 #include "generations.hpp"
 #include "monitor_process.hpp"
@@ -34,6 +35,8 @@ constexpr std::uint64_t kDescriptorsPerFlow = 6;
 constexpr std::uint64_t kDescriptorsBesides = 1024;
 // Beyond the drain timeout, before a worker that does not end is killed.
 constexpr Milliseconds kGrace{5000};
+// How soon flows are ended that a target should no longer have.
+constexpr Milliseconds kBetweenLooksAtTargets{500};
 
 class Master {
  public:
@@ -41,6 +44,7 @@ class Master {
       : log_(log),
         generations_(log_fd, GivenSockets::of_socket_unit(),
                      {.prepare = [this](const policy::Config& config) { return prepare(config); },
+                      .entering = [this](const Generation& next) { follow_targets(next); },
                       .entered = [this](Generation& generation) { adopt(generation); },
                       .left = [this] { forget_targets(); },
                       .on_fork = [this] { give_up(); }}),
@@ -52,7 +56,9 @@ class Master {
 
  private:
   Result<void> prepare(const policy::Config& config);
+  void follow_targets(const Generation& next);
   void adopt(Generation& generation);
+  void end_flows_due();
   void give_up();
   Result<void> bring_answers_home(const policy::Config& config);
   void forget_targets();
@@ -79,6 +85,8 @@ class Master {
   MonitorProcess monitor_;
   Desk desk_;
   Upgrade upgrade_;
+  Departures departures_;
+  Instant look_at_targets_{};
   std::filesystem::path file_;      // the configuration's
   netlink::LocalDelivery answers_;  // of targets that see their clients
   base::Fd signals_;
@@ -113,6 +121,23 @@ Result<void> Master::prepare(const policy::Config& config) {
                {"remedy", "start as root, raise ulimit -n or fs.nr_open, or lower max_flows"}});
   }
   return {};
+}
+
+void Master::follow_targets(const Generation& next) {
+  const Generation* const current = generations_.current();
+  if (current != nullptr) departures_.follow(current->config, next.config, base::now());
+}
+
+/// Of targets that turned unhealthy or were deregistered.
+void Master::end_flows_due() {
+  const Generation* const current = generations_.current();
+  if (ending_ || current == nullptr || base::now() < look_at_targets_) return;
+  look_at_targets_ = base::now() + kBetweenLooksAtTargets;
+  for (const auto& [group, target] :
+       departures_.take_due(current->config, current->workers->health(), base::now())) {
+    log_.info("ending_flows", {{"target_group", group}, {"target", target}});
+    generations_.end_flows(group, target);
+  }
 }
 
 void Master::adopt(Generation& generation) {
@@ -268,6 +293,7 @@ void Master::wait_for_something() {
     obey(static_cast<int>(signal.ssi_signo));
   }
   desk_.serve();
+  end_flows_due();
   manager_.keep_alive(base::now());
   upgrade_.watch(base::now());
   if (base::now() >= kill_at_) {
@@ -378,7 +404,8 @@ void Master::bury() {
 Milliseconds Master::until_next() const {
   Instant next = std::min({kill_at_, desk_.next_deadline(), base::now() + std::chrono::minutes(1),
                            generations_.next_deadline(), manager_.next_deadline(), upgrade_.next_deadline()});
-  if (!ending_ && generations_.current() != nullptr) next = std::min(next, monitor_.next_start());
+  if (!ending_ && generations_.current() != nullptr)
+    next = std::min({next, monitor_.next_start(), look_at_targets_});
   const auto wait = std::chrono::ceil<Milliseconds>(next - base::now());
   return std::max(wait, Milliseconds(0));
 }

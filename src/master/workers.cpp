@@ -378,6 +378,19 @@ void Workers::signal_all(int signal) const {
   }
 }
 
+void Workers::end_flows(std::string_view group, std::string_view target) {
+  const auto rows = counters_.target_rows();
+  for (std::size_t i = 0; i < rows.size(); i += counters_.stride()) {
+    if (targets::word(rows[i].target_group) != group || targets::word(rows[i].target) != target) continue;
+    const auto number = static_cast<std::uint32_t>(i / counters_.stride());
+    for (std::size_t worker = 0; worker < slots_.size(); ++worker) {
+      if (slots_[worker].process < 0) continue;
+      auto told = admin::send(slots_[worker].channel.get(), {admin::Order::kEndFlows, {}, number});
+      if (!told) log_.error("flows_not_ended", {{"worker", worker}, {"error", told.error().text()}});
+    }
+  }
+}
+
 bool Workers::anyone_alive() const {
   return std::ranges::any_of(slots_, [](const Slot& slot) { return slot.process > 0; });
 }

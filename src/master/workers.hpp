@@ -90,6 +90,8 @@ class Workers {
   /// are watched by their processes' ends.
   void look();
   void signal_all(int signal) const;
+  /// In all workers.
+  void end_flows(std::string_view group, std::string_view target);
 
   bool anyone_alive() const;
   /// When start_due() or look() has something to do.

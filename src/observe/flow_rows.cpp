@@ -39,6 +39,7 @@ void count_client_cause(Counters& counters, const FlowRecord& record) {
     case End::kClientError:
     case End::kTargetError:
     case End::kCut:
+    case End::kTargetWithdrawn:
       return;
   }
 }

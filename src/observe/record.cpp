@@ -41,6 +41,7 @@ void count_cause(Counters& counters, End end) {
     case End::kTargetRefused:
     case End::kTargetTimeout:
     case End::kCut:
+    case End::kTargetWithdrawn:
       return;
   }
 }
@@ -83,6 +84,8 @@ const char* to_string(End end) {
       return "ktls_required";
     case End::kProxyHeaderFailed:
       return "proxy_header_failed";
+    case End::kTargetWithdrawn:
+      return "target_withdrawn";
     case End::kOutOfDescriptors:
     case End::kOutOfMemory:
     case End::kOutOfPorts:

@@ -54,6 +54,9 @@ class Session final : public LiveFlow, private relay::Meter {
     return static_cast<std::uint32_t>(past.count());
   }
 
+  uring::Stop& relaying() const {
+    return here_.target_stops != nullptr ? here_.target_stops->of(record_.target_row) : here_.stop;
+  }
   base::Milliseconds handshake_left() const {
     return std::max(service_.handshake_timeout - base::Milliseconds(since_start_ms()), base::Milliseconds(1));
   }
@@ -151,7 +154,7 @@ Task<End> Session::serve(base::Fd socket) {
 
   step_ = "relaying";
   const auto outcome =
-      co_await relay::run(here_.ring, here_.stop, **client, **target, here_.pools, service_.relay, *this);
+      co_await relay::run(here_.ring, relaying(), **client, **target, here_.pools, service_.relay, *this);
   if (outcome.finish != relay::Finish::kClosed) {
     // A side that broke TLS was sent an alert, which a reset would overtake; everyone else gets the reset.
     const bool broken = outcome.finish == relay::Finish::kBroken;
@@ -339,7 +342,7 @@ End Session::learn(const relay::Outcome& outcome, const net::Notes& of_client, c
     case relay::Finish::kIdle:
       return End::kIdleTimeout;
     case relay::Finish::kStopped:
-      return End::kCut;
+      return here_.stop.requested() ? End::kCut : End::kTargetWithdrawn;
     case relay::Finish::kExhausted:
       return End::kOutOfMemory;
   }

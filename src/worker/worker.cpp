@@ -38,6 +38,7 @@ class Worker {
  private:
   Task<void> serve();
   Task<void> limit_drain();
+  Task<void> end_flows(std::size_t target);
   Task<void> obey_signals();
   Task<void> obey_master();
   bool hear_master();
@@ -64,6 +65,7 @@ class Worker {
   uring::Gate listings_;
   relay::Pools pools_;
   session::LiveFlows live_;
+  session::TargetStops target_stops_;
   session::Surroundings here_;
   Admission admission_;
   bool serving_ = false;          // it was told to
@@ -80,6 +82,7 @@ Worker::Worker(Setup& setup, uring::Ring& ring, base::Fd signals)
       accepting_(ring),
       flows_(ring),
       listings_(ring),
+      target_stops_(stop_flows_, setup.counters.target_rows().size() / setup.counters.stride()),
       here_{.ring = ring,
             .stop = stop_flows_,
             .log = setup.log,
@@ -91,7 +94,8 @@ Worker::Worker(Setup& setup, uring::Ring& ring, base::Fd signals)
             .kernel = setup.kernel,
             .records_per_key = setup.records_per_key,
             .flow_hash_seed = setup.flow_hash_seed,
-            .access_log = &setup.access_log},
+            .access_log = &setup.access_log,
+            .target_stops = &target_stops_},
       admission_(setup.counters, here_.counters, setup.log, setup.max_flows) {}
 
 base::Result<void> Worker::run() {
@@ -132,6 +136,14 @@ Task<void> Worker::limit_drain() {
   stop_flows_.request();
 }
 
+Task<void> Worker::end_flows(std::size_t target) {
+  target_stops_.request(target);
+  const std::size_t row = target * setup_.counters.stride() + setup_.index;
+  const auto active = [&] { return base::shared_get(setup_.counters.target_rows()[row].ActiveFlowCount); };
+  while (active() > 0 && !stop_control_.requested()) co_await uring::Sleep(ring_, stop_control_, kBeat);
+  if (active() == 0) target_stops_.renew(target);
+}
+
 Task<void> Worker::obey_signals() {
   for (bool draining = false;;) {
     if (co_await uring::readable(ring_, stop_control_, signals_.get()) < 0) co_return;
@@ -167,6 +179,9 @@ void Worker::obey(admin::Command& command) {
   switch (command.order) {
     case admin::Order::kServe:
       if (!std::exchange(serving_, true)) uring::spawn(all_, serve());
+      return;
+    case admin::Order::kEndFlows:
+      if (command.number < target_stops_.count()) uring::spawn(all_, end_flows(command.number));
       return;
     case admin::Order::kAccessLog:
       return setup_.access_log.replace(std::move(command.descriptor));

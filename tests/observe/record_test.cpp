@@ -48,6 +48,7 @@ const std::vector<Expected>& all_ends() {
       {End::kOutOfMemory, "exhausted", {"RejectedFlowCount_Memory", reset}},
       {End::kOutOfPorts, "exhausted", {"PortAllocationErrorCount", reset}},
       {End::kProxyHeaderFailed, "proxy_header_failed", {"ProxyHeaderErrorCount"}},
+      {End::kTargetWithdrawn, "target_withdrawn", {reset}},
   };
   return ends;
 }
@@ -81,7 +82,7 @@ struct RecordTest : testing::Test {
 
 TEST(End, HasAWordForEach) {
   // The table is complete when the last enumerator is in it and there are as many.
-  EXPECT_EQ(all_ends().size(), static_cast<std::size_t>(End::kProxyHeaderFailed) + 1);
+  EXPECT_EQ(all_ends().size(), static_cast<std::size_t>(End::kTargetWithdrawn) + 1);
   std::set<End> seen;
   for (const Expected& one : all_ends()) {
     EXPECT_STREQ(to_string(one.end), one.word);

@@ -14,11 +14,13 @@ enum class Order : std::uint8_t {
   kListFlows = 1,  // the descriptor: a stream socket for rows of tlsplice_flow (wire/flows.h)
   kAccessLog = 2,  // the descriptor: where the access log goes on
   kServe = 3,      // accept connections from now on
+  kEndFlows = 4,   // the number: the row of the target (observe::Shape) whose flows are to end
 };
 
 struct Command {
   Order order = Order::kListFlows;
   base::Fd descriptor{};
+  std::uint32_t number = 0;
 };
 
 struct Channel {

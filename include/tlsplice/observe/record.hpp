@@ -36,6 +36,7 @@ enum class End : std::uint8_t {
   kOutOfMemory,            // "exhausted"
   kOutOfPorts,             // no local port towards a target ("exhausted")
   kProxyHeaderFailed,      // a trusted proxy's connection began with no header: see detail
+  kTargetWithdrawn,        // ended by us: its target turned unhealthy, or was deregistered a while ago
 };
 const char* to_string(End end);
 

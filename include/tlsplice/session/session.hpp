@@ -17,6 +17,7 @@
 #include "tlsplice/policy/config.hpp"
 #include "tlsplice/relay/relay.hpp"
 #include "tlsplice/session/live_flow.hpp"
+#include "tlsplice/session/target_stops.hpp"
 #include "tlsplice/targets/group.hpp"
 #include "tlsplice/targets/health.hpp"
 #include "tlsplice/tls/context.hpp"
@@ -52,6 +53,7 @@ struct Surroundings {
   std::uint64_t records_per_key = ktls::kRecordsPerKeyMax;
   std::uint64_t flow_hash_seed;
   observe::AccessLog* access_log = nullptr;  // null: none
+  TargetStops* target_stops = nullptr;       // null: no target's flows are ended before the worker is
 };
 
 /// Serves one accepted connection to its end, then writes its record; yields how it ended. `here` and

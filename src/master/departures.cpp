@@ -1,0 +1,75 @@
+#include "departures.hpp"
+
+#include <algorithm>
+#include <set>
+
+namespace tlsplice::master {
+namespace {
+
+std::set<Departures::Target> targets_of(const policy::Config& config) {
+  std::set<Departures::Target> all;
+  for (const policy::TargetGroup& group : config.target_groups) {
+    for (const policy::HostPort& target : group.targets) all.insert({group.name, policy::to_string(target)});
+  }
+  return all;
+}
+
+}  // namespace
+
+void Departures::follow(const policy::Config& before, const policy::Config& now, base::Instant at) {
+  const auto registered = targets_of(now);
+  for (const Target& target : registered) draining_.erase(target);
+  for (const policy::TargetGroup& group : before.target_groups) {
+    // As the group says now; one that is gone with its targets, as it said.
+    const policy::TargetGroup* const current = now.target_group(group.name);
+    const auto& delay = (current != nullptr ? current : &group)->deregistration_delay;
+    for (const policy::HostPort& host_port : group.targets) {
+      Target target{group.name, policy::to_string(host_port)};
+      if (registered.contains(target)) continue;
+      draining_.try_emplace(std::move(target), Draining{at + delay.timeout, delay.connection_termination});
+    }
+  }
+}
+
+std::vector<Departures::Target> Departures::take_due(const policy::Config& config,
+                                                     const targets::HealthTable& health, base::Instant at) {
+  std::vector<Target> due;
+  std::erase_if(draining_, [&](const auto& entry) {
+    const auto& [target, drains] = entry;
+    if (at < drains.until) return false;
+    if (drains.terminate) due.push_back(target);
+    return true;
+  });
+  std::map<Target, bool> unhealthy;
+  for (std::size_t i = 0; i < health.groups(); ++i) {
+    const policy::TargetGroup& group = config.target_groups[i];
+    // While a group is open to all, its targets' flows are left to them.
+    const bool fail_open = base::shared_get(health.group(i).fail_open) != 0;
+    for (const tlsplice_target_health& row : health.targets_of(i)) {
+      Target target{group.name, std::string(targets::word(row.target))};
+      const bool is = targets::word(row.state) == targets::kUnhealthy && !fail_open;
+      const auto known = unhealthy_.find(target);
+      const bool was = known != unhealthy_.end() && known->second;
+      if (is && !was && group.unhealthy.connection_termination) due.push_back(target);
+      unhealthy.emplace(std::move(target), is);
+    }
+  }
+  unhealthy_ = std::move(unhealthy);
+  return due;
+}
+
+base::Instant Departures::next_deadline() const {
+  base::Instant next = base::Instant::max();
+  for (const auto& [target, drains] : draining_) next = std::min(next, drains.until);
+  return next;
+}
+
+std::vector<std::string> Departures::draining(std::string_view group) const {
+  std::vector<std::string> addresses;
+  for (const auto& [target, drains] : draining_) {
+    if (target.group == group) addresses.push_back(target.address);
+  }
+  return addresses;
+}
+
+}  // namespace tlsplice::master
