@@ -167,10 +167,10 @@ void apply_to_group(policy::Config& config, const std::string& name, const Targe
   }
   std::erase_if(group->targets,
                 [&](const HostPort& target) { return contains(change.deregistered, target); });
-  if (group->targets.empty()) {
-    objections.push_back({kInvalid, path + ".deregistered",
-                          "no target would be left, and a target group has at least one; register "
-                          "another one first"});
+  if (group->targets.size() > policy::kTargetsOfAGroupMax) {
+    objections.push_back({"TooManyTargets", path + ".registered",
+                          fmt::format("these would be {} targets, and a target group has at most {}",
+                                      group->targets.size(), policy::kTargetsOfAGroupMax)});
   }
   for (const auto& [key, value] : change.attributes) {
     const std::string at = path + ".attributes." + policy::key_text(key);

@@ -103,12 +103,17 @@ TEST(Changes, OfAnUnknownPolicyAreRefused) {
             "did you mean \"ELBSecurityPolicy-2016-08\"?\n");
 }
 
-TEST(Changes, LeaveATargetInEachGroup) {
-  EXPECT_EQ(
-      objections(group("secure",
-                       {.registered = {}, .deregistered = {target("2001:db8::1", 8443)}, .attributes = {}})),
-      "InvalidConfigurationRequest target_groups.secure.deregistered: no target would be left, and a "
-      "target group has at least one; register another one first\n");
+TEST(Changes, MayLeaveNoTargetAndNotTooMany) {
+  TargetGroupChange change;
+  change.deregistered = {target("2001:db8::1", 8443)};
+  EXPECT_EQ(objections(group("secure", change)), "none");
+  for (std::uint16_t port = 1; port <= policy::kTargetsOfAGroupMax; ++port)
+    change.registered.push_back(target("192.0.2.9", port));
+  EXPECT_EQ(objections(group("secure", change)), "none");
+  change.registered.push_back(target("192.0.2.10"));
+  EXPECT_EQ(objections(group("secure", change)),
+            "TooManyTargets target_groups.secure.registered: these would be 1025 targets, and a target group "
+            "has at most 1024\n");
 }
 
 TEST(Changes, OfAttributesHaveTheLoadBalancersLimits) {
@@ -121,9 +126,10 @@ TEST(Changes, OfAttributesHaveTheLoadBalancersLimits) {
                  "\"deregistration_delay.timeout_seconds\"?\n");
   EXPECT_EQ(objections(attribute("stickiness.enabled", "yes")),
             at + ".\"stickiness.enabled\": \"yes\" is unknown, expected \"true\" or \"false\"\n");
-  EXPECT_EQ(objections(attribute("preserve_client_ip.enabled", "true")),
-            at + ".\"preserve_client_ip.enabled\": can only be \"false\" here: targets see this host's "
-                 "address; proxy_protocol_v2.enabled tells them the client's\n");
+  EXPECT_EQ(
+      objections(attribute("load_balancing.cross_zone.enabled", "true")),
+      at + ".\"load_balancing.cross_zone.enabled\": can only be \"use_load_balancer_configuration\" here: "
+           "one host has neither zones nor DNS records to take away\n");
   EXPECT_EQ(objections(attribute("target_health_state.unhealthy.draining_interval_seconds", "1")),
             at + ": target_health_state.unhealthy.draining_interval_seconds can be other than 0 only when "
                  "target_health_state.unhealthy.connection_termination.enabled is false\n");

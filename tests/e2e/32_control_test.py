@@ -47,7 +47,7 @@ class Descriptions(unittest.TestCase):
     def test_listeners(self):
         web, plain = told(self.proxy, "describe-listeners")["Listeners"]
         forward = {"Type": "forward", "TargetGroupArn": "targetgroup/app",
-                   "ForwardConfig": {"TargetGroups": [{"TargetGroupArn": "targetgroup/app"}]}}
+                   "ForwardConfig": {"TargetGroups": [{"TargetGroupArn": "targetgroup/app", "Weight": 1}]}}
         address = self.config["listener"][0]["address"]
         self.assertEqual(web, {
             "ListenerArn": "listener/net/my-lb/50dc6c495c0c9188/web",
@@ -125,8 +125,8 @@ class Errors(unittest.TestCase):
                      "--targets", "127.0.0.1:x")
         self.refused(1, '"9999" is out of range', "modify-target-group-attributes", "--target-group", "app",
                      "--attributes", "Key=deregistration_delay.timeout_seconds,Value=9999")
-        self.refused(1, "no target would be left", "deregister-targets", "--target-group", "app",
-                     "--targets", "Id=127.0.0.1,Port=9", "Id=127.0.0.1,Port=10")
+        self.refused(1, "(TooManyTargets)", "register-targets", "--target-group", "app",
+                     "--targets", *(f"192.0.2.1:{port}" for port in range(1, 1025)))
 
     def test_the_aws_clis_own_spelling(self):
         self.refused(1, 'no target group is named "ap", did you mean "app"?', "modify-listener",

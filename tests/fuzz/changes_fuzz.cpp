@@ -51,7 +51,7 @@ extern "C" int LLVMFuzzerTestOneInput(const std::uint8_t* data, std::size_t size
   const auto applied = apply(file, *changes);
   if (applied) {
     for (const auto& group : applied->target_groups)
-      TLSPLICE_EXPECT(!group.targets.empty(), "each target group has a target");
+      TLSPLICE_EXPECT(group.targets.size() <= policy::kTargetsOfAGroupMax, "a target group has its limit");
     TLSPLICE_EXPECT(policy::cross_check(*applied).empty(), "listeners and groups fit together");
   } else {
     for (const Objection& objection : applied.error()) expect_printable(to_string(objection));
