@@ -95,7 +95,8 @@ TEST_F(ControlTest, ListenersInTheLoadBalancersWords) {
   EXPECT_EQ(web.at("Protocol"), "TLS");
   EXPECT_EQ(web.at("Certificates"), json::array({{{"CertificateArn", (folder_ / "web.pem").string()}}}));
   EXPECT_EQ(web.at("SslPolicy"), "ELBSecurityPolicy-2016-08");
-  const json forward = {{"TargetGroups", json::array({{{"TargetGroupArn", "targetgroup/app"}, {"Weight", 1}}})}};
+  const json forward = {
+      {"TargetGroups", json::array({{{"TargetGroupArn", "targetgroup/app"}, {"Weight", 1}}})}};
   EXPECT_EQ(web.at("DefaultActions"),
             json::array(
                 {{{"Type", "forward"}, {"TargetGroupArn", "targetgroup/app"}, {"ForwardConfig", forward}}}));
