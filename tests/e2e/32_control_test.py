@@ -17,6 +17,7 @@ from harness import (Proxy, group, reserve_port, run_program, scaled, service, t
                      toml)
 from peers import Target, client_context, echoed, serve_echo, tls_client
 
+TLS13 = "ELBSecurityPolicy-TLS13-1-3-2021-06"
 OLD, NEW = "ELBSecurityPolicy-2016-08", "ELBSecurityPolicy-TLS-1-2-2017-01"
 
 
@@ -224,6 +225,50 @@ class ChangesOfRunTime(unittest.TestCase):
         self.assertEqual(done.returncode, 1)
         self.assertIn("/no.pem", done.stderr)
         self.assertIn(f"{changes}: changed at run time", done.stderr)
+
+
+class ARunningService(unittest.TestCase):
+    def setUp(self):
+        self.first, self.second = (self.enterContext(Target(serve_echo)) for _ in range(2))
+        self.port = reserve_port()
+        config = service([tls_listener(self.port, certificates().leaf())], [group(self.first)])
+        self.proxy = self.enterContext(Proxy(config))
+
+    def version(self):
+        """Of a new connection that works."""
+        with tls_client(self.port, client_context()) as client:
+            echoed(client)
+            return client.version()
+
+    def test_is_changed_under_a_flow_that_goes_on(self):
+        with tls_client(self.port, client_context()) as old:
+            echoed(old)
+            changed = told(self.proxy, "modify-listener", "--listener", "web", "--ssl-policy", TLS13)
+            self.assertEqual(changed["Listeners"][0]["Changed"], ["SslPolicy"])
+            self.assertEqual(self.version(), "TLSv1.3")
+            app = "--target-group", "app", "--targets"
+            self.assertIsNone(told(self.proxy, "register-targets", *app, self.second.address))
+            self.assertIsNone(told(self.proxy, "deregister-targets", *app, self.first.address))
+            before = self.second.accepted
+            for _ in range(5):
+                self.version()
+            self.assertEqual(self.second.accepted, before + 5)
+            self.assertEqual(len(told(self.proxy, "reload")["Changes"]), 3)
+            self.assertEqual(len(told(self.proxy, "reset-changes")["Undone"]), 3)
+            self.assertEqual(self.version(), "TLSv1.2")
+            self.assertFalse((self.proxy.folder / "tlsplice.toml.changes.json").exists())
+            echoed(old)
+        self.assertEqual([line["operation"] for line in self.proxy.wait_events("changed", 5)],
+                         ["ModifyListener", "RegisterTargets", "DeregisterTargets", "Reload", "ResetChanges"])
+
+    def test_is_left_as_it_was_by_a_certificate_that_is_not_there(self):
+        status, _, complaint = ask(self.proxy, "modify-listener", "--listener", "web",
+                                   "--certificate", "chain=/no.pem,key=/no.key")
+        self.assertEqual(status, 1)
+        for file in "/no.pem", "/no.key":
+            self.assertIn(f"cannot open {file}", complaint)
+        self.assertNotIn("Changed", told(self.proxy, "describe-listeners")["Listeners"][0])
+        self.assertEqual(self.version(), "TLSv1.2")
 
 
 class Ends(unittest.TestCase):
