@@ -120,7 +120,7 @@ ordered_json tell_health(const Loaded& now, const Service& service, JsonReader& 
   if (!objections.empty()) return {};
   const TargetGroup* const group = find_target_group(now.config, name, "", objections);
   if (group == nullptr) return {};
-  return describe_target_health(now, *group, targets.empty() ? group->targets : targets, service.health);
+  return describe_target_health(now, *group, targets, service);
 }
 
 ordered_json tell_attributes(const Loaded& now, const Service&, JsonReader& arguments,

@@ -123,7 +123,12 @@ ordered_json describe(const Loaded& state, const TargetGroup& group) {
 }
 
 TargetHealth health_of(const Loaded& state, const TargetGroup& group, const HostPort& target,
-                       const decltype(Service::health)& health) {
+                       const std::vector<HostPort>& draining, const decltype(Service::health)& health) {
+  if (contains(draining, target)) {
+    return {.state = "draining",
+            .reason = "Target.DeregistrationInProgress",
+            .description = "Target deregistration is in progress"};
+  }
   if (!contains(group.targets, target)) {
     return {.state = "unused",
             .reason = "Target.NotRegistered",
@@ -170,12 +175,16 @@ ordered_json describe_attributes(const Loaded& state, const TargetGroup& group) 
 }
 
 ordered_json describe_target_health(const Loaded& state, const TargetGroup& group,
-                                    const std::vector<HostPort>& targets,
-                                    const decltype(Service::health)& health) {
+                                    std::vector<HostPort> targets, const Service& service) {
   const TargetGroupChange* const change = change_of(state.changes, group);
+  const auto draining = service.draining ? service.draining(group) : std::vector<HostPort>();
+  if (targets.empty()) {
+    targets = group.targets;
+    targets.insert(targets.end(), draining.begin(), draining.end());
+  }
   ordered_json all = ordered_json::array();
   for (const HostPort& target : targets) {
-    const TargetHealth found = health_of(state, group, target, health);
+    const TargetHealth found = health_of(state, group, target, draining, service.health);
     ordered_json out = {{"Target", {{"Id", target.host}, {"Port", target.port}}},
                         {"HealthCheckPort", health_check_port(group, fmt::to_string(target.port))},
                         {"TargetHealth", {{"State", found.state}}}};

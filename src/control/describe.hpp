@@ -24,9 +24,8 @@ ordered_json describe_target_groups(const Loaded& state,
                                     const std::vector<const policy::TargetGroup*>& groups);
 ordered_json describe_attributes(const Loaded& state, const policy::TargetGroup& group);
 
-/// Of these targets, registered or not.
+/// Of these targets, registered or not; of none: of all that are, or drain.
 ordered_json describe_target_health(const Loaded& state, const policy::TargetGroup& group,
-                                    const std::vector<policy::HostPort>& targets,
-                                    const decltype(Service::health)& health);
+                                    std::vector<policy::HostPort> targets, const Service& service);
 
 }  // namespace tlsplice::control

@@ -26,7 +26,8 @@ void Departures::follow(const policy::Config& before, const policy::Config& now,
     for (const policy::HostPort& host_port : group.targets) {
       Target target{group.name, policy::to_string(host_port)};
       if (registered.contains(target)) continue;
-      draining_.try_emplace(std::move(target), Draining{at + delay.timeout, delay.connection_termination});
+      draining_.try_emplace(std::move(target),
+                            Draining{host_port, at + delay.timeout, delay.connection_termination});
     }
   }
 }
@@ -58,16 +59,10 @@ std::vector<Departures::Target> Departures::take_due(const policy::Config& confi
   return due;
 }
 
-base::Instant Departures::next_deadline() const {
-  base::Instant next = base::Instant::max();
-  for (const auto& [target, drains] : draining_) next = std::min(next, drains.until);
-  return next;
-}
-
-std::vector<std::string> Departures::draining(std::string_view group) const {
-  std::vector<std::string> addresses;
+std::vector<policy::HostPort> Departures::draining(std::string_view group) const {
+  std::vector<policy::HostPort> addresses;
   for (const auto& [target, drains] : draining_) {
-    if (target.group == group) addresses.push_back(target.address);
+    if (target.group == group) addresses.push_back(drains.address);
   }
   return addresses;
 }

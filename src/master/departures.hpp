@@ -29,13 +29,12 @@ class Departures {
   /// Those whose flows are to be ended now, each once: their delay is over, or they have turned unhealthy.
   std::vector<Target> take_due(const policy::Config& config, const targets::HealthTable& health,
                                base::Instant at);
-  /// When the next delay is over.
-  base::Instant next_deadline() const;
-  /// Addresses of that group's targets that drain.
-  std::vector<std::string> draining(std::string_view group) const;
+  /// That group's targets that drain.
+  std::vector<policy::HostPort> draining(std::string_view group) const;
 
  private:
   struct Draining {
+    policy::HostPort address;
     base::Instant until;
     bool terminate = false;
   };

@@ -12,14 +12,13 @@
 #include <memory>
 #include <sstream>
 
+#include "answers.hpp"
 #include "departures.hpp"
 #include "desk.hpp"
 #include "generations.hpp"
 #include "monitor_process.hpp"
 #include "privileges.hpp"
 #include "service_manager.hpp"
-#include "tlsplice/master/client_ip.hpp"
-#include "tlsplice/netlink/local_delivery.hpp"
 #include "upgrade.hpp"
 
 namespace tlsplice::master {
@@ -46,10 +45,11 @@ class Master {
                      {.prepare = [this](const policy::Config& config) { return prepare(config); },
                       .entering = [this](const Generation& next) { follow_targets(next); },
                       .entered = [this](Generation& generation) { adopt(generation); },
-                      .left = [this] { forget_targets(); },
+                      .left = [this] { answers_.forget(); },
                       .on_fork = [this] { give_up(); }}),
         monitor_(generations_),
-        desk_(generations_) {}
+        desk_(generations_),
+        answers_(generations_, log_) {}
 
   Result<void> open();
   int serve(const std::filesystem::path& file, std::optional<Loaded> loaded);
@@ -60,9 +60,6 @@ class Master {
   void adopt(Generation& generation);
   void end_flows_due();
   void give_up();
-  Result<void> bring_answers_home(const policy::Config& config);
-  void forget_targets();
-  std::vector<net::Address> targets_that_see_clients_now() const;
   /// Every mistake as a line for people; none: done.
   using Told = std::function<void(const std::vector<std::string>&)>;
   void begin(std::optional<Loaded> loaded, const Told& told);
@@ -87,8 +84,8 @@ class Master {
   Upgrade upgrade_;
   Departures departures_;
   Instant look_at_targets_{};
-  std::filesystem::path file_;      // the configuration's
-  netlink::LocalDelivery answers_;  // of targets that see their clients
+  std::filesystem::path file_;  // the configuration's
+  Answers answers_;             // of targets that see their clients
   base::Fd signals_;
   bool ending_ = false;
   Instant kill_at_ = Instant::max();
@@ -112,7 +109,7 @@ Result<void> Master::open() {
 Result<void> Master::prepare(const policy::Config& config) {
   if (auto prepared = desk_.prepare(config.admin, log_); !prepared) return prepared;
   if (auto prepared = monitor_.prepare(config.metrics, log_); !prepared) return prepared;
-  if (auto brought = bring_answers_home(config); !brought) return brought;
+  if (auto brought = answers_.bring_home(config); !brought) return brought;
   const std::uint64_t wanted = config.max_flows * kDescriptorsPerFlow + kDescriptorsBesides;
   if (const std::uint64_t limit = raise_descriptor_limit(wanted); limit < wanted) {
     log_.info("descriptor_limit",
@@ -161,45 +158,6 @@ void Master::give_up() {
   answers_.abandon();
 }
 
-/// Also where no group preserves client addresses: an earlier service that was killed may have left rules.
-Result<void> Master::bring_answers_home(const policy::Config& config) {
-  if (std::string missing = missing_for_client_ip(config); !missing.empty())
-    return base::fail(Error::invalid("preserve_client_ip: " + std::move(missing)));
-  const auto targets = targets_that_see_clients(config);
-  auto wanted = targets_that_see_clients_now();
-  wanted.insert(wanted.end(), targets.begin(), targets.end());
-  auto followed = answers_.follow(wanted);
-  if (followed) {
-    if (!targets.empty())
-      log_.info("preserving_client_ip", {{"targets", targets.size()}, {"table", answers_.table()}});
-    return {};
-  }
-  if (targets.empty()) {
-    log_.warning("rules_left", {{"error", followed.error().text()}, {"remedy", "ip rule; ip -6 rule"}});
-    return {};
-  }
-  forget_targets();
-  followed.error().detail = "preserve_client_ip: " + followed.error().detail;
-  return followed;
-}
-
-/// Those of configurations that nobody serves any more.
-void Master::forget_targets() {
-  auto followed = answers_.follow(targets_that_see_clients_now());
-  if (followed) return;
-  log_.warning("rules_left", {{"error", followed.error().text()}, {"remedy", "ip rule; ip -6 rule"}});
-}
-
-/// Of every generation that has flows, or may have.
-std::vector<net::Address> Master::targets_that_see_clients_now() const {
-  std::vector<net::Address> all;
-  generations_.each_config([&all](const policy::Config& config) {
-    const auto targets = targets_that_see_clients(config);
-    all.insert(all.end(), targets.begin(), targets.end());
-  });
-  return all;
-}
-
 int Master::serve(const std::filesystem::path& file, std::optional<Loaded> loaded) {
   file_ = file;
   adopt_predecessors();
@@ -219,8 +177,7 @@ int Master::serve(const std::filesystem::path& file, std::optional<Loaded> loade
     wait_for_something();
   }
   monitor_.end();
-  if (auto down = answers_.follow({}); !down)
-    log_.warning("rules_left", {{"error", down.error().text()}, {"remedy", "ip rule; ip -6 rule"}});
+  answers_.end();
   if (generations_.failed()) exit_status_ = 1;
   if (Generation* const last = generations_.current()) {
     generations_.fold();
@@ -268,7 +225,8 @@ control::Service Master::controlled() {
           .health =
               [this](const policy::TargetGroup& group, const policy::HostPort& target) {
                 return health_of(group.name, policy::to_string(target));
-              }};
+              },
+          .draining = [this](const policy::TargetGroup& group) { return departures_.draining(group.name); }};
 }
 
 /// As the monitor process sees it.

@@ -32,6 +32,8 @@ struct Service {
   std::function<void(const policy::Config&, Done)> take_over;
   std::function<void()> stop;  // drains, then ends
   std::function<TargetHealth(const policy::TargetGroup&, const policy::HostPort&)> health;
+  /// Targets that were deregistered, and whose delay is not over. May be empty: none are known.
+  std::function<std::vector<policy::HostPort>(const policy::TargetGroup&)> draining = {};
 };
 
 class Control {

@@ -1,0 +1,115 @@
+// Promised: flows with a target that was deregistered end when its delay is over and its group says so, those
+// with one that turned unhealthy at once unless its group says otherwise or is open to all; each once. A
+// target that is registered again does not drain.
+#include "../../src/master/departures.hpp"
+
+#include <gtest/gtest.h>
+
+#include <cstring>
+
+namespace tlsplice::master {
+namespace {
+
+using namespace std::chrono_literals;
+using Targets = std::vector<Departures::Target>;
+
+const base::Instant kStart{1000s};
+
+policy::Config config_of(std::vector<policy::HostPort> targets, bool terminate = true) {
+  policy::Config config;
+  policy::TargetGroup& group = config.target_groups.emplace_back();
+  group.name = "app";
+  group.targets = std::move(targets);
+  group.deregistration_delay = {.timeout = 60s, .connection_termination = terminate};
+  return config;
+}
+
+const policy::HostPort kOne{"192.0.2.1", 80};
+const policy::HostPort kTwo{"192.0.2.2", 80};
+
+targets::HealthTable table_of(const policy::Config& config) {
+  std::vector<targets::WatchedGroup> groups;
+  for (const policy::TargetGroup& group : config.target_groups) groups.push_back({group, 443});
+  auto table = targets::HealthTable::create(groups);
+  TLSPLICE_EXPECT(table.has_value(), "the tests can map memory");
+  base::shared_set(table->group(0).fail_open, 0);
+  return std::move(*table);
+}
+
+void set_state(const targets::HealthTable& table, std::size_t target, const char* state) {
+  std::strcpy(table.targets_of(0)[target].state,
+              state);  // NOLINT(clang-analyzer-security.insecureAPI.strcpy)
+}
+
+TEST(Departures, OfDeregisteredTargetsAreDueWhenTheDelayIsOver) {
+  Departures departures;
+  const policy::Config now = config_of({kOne});
+  const auto health = table_of(now);
+  departures.follow(config_of({kOne, kTwo}), now, kStart);
+  EXPECT_EQ(departures.draining("app"), std::vector{kTwo});
+  EXPECT_TRUE(departures.draining("other").empty());
+  EXPECT_EQ(departures.take_due(now, health, kStart + 59s), Targets{});
+  EXPECT_EQ(departures.take_due(now, health, kStart + 60s), (Targets{{"app", "192.0.2.2:80"}}));
+  EXPECT_TRUE(departures.draining("app").empty());
+  EXPECT_EQ(departures.take_due(now, health, kStart + 61s), Targets{});
+}
+
+TEST(Departures, WithoutTerminationFlowsGoOn) {
+  Departures departures;
+  const policy::Config now = config_of({}, false);
+  const auto health = table_of(now);
+  departures.follow(config_of({kOne}, false), now, kStart);
+  EXPECT_EQ(departures.draining("app"), std::vector{kOne});
+  EXPECT_EQ(departures.take_due(now, health, kStart + 60s), Targets{});
+  EXPECT_TRUE(departures.draining("app").empty());
+}
+
+TEST(Departures, ATargetThatComesBackDoesNotDrain) {
+  Departures departures;
+  const policy::Config without = config_of({kOne});
+  const policy::Config with = config_of({kOne, kTwo});
+  const auto health = table_of(with);
+  departures.follow(with, without, kStart);
+  departures.follow(without, with, kStart + 10s);
+  EXPECT_TRUE(departures.draining("app").empty());
+  EXPECT_EQ(departures.take_due(with, health, kStart + 100s), Targets{});
+}
+
+TEST(Departures, AnotherChangeDoesNotProlongTheDelay) {
+  Departures departures;
+  const policy::Config now = config_of({kOne});
+  const auto health = table_of(now);
+  departures.follow(config_of({kOne, kTwo}), now, kStart);
+  departures.follow(now, now, kStart + 30s);
+  EXPECT_EQ(departures.take_due(now, health, kStart + 60s).size(), 1u);
+}
+
+TEST(Departures, OfTargetsThatTurnUnhealthyAreDueOnceEachTime) {
+  Departures departures;
+  const policy::Config config = config_of({kOne, kTwo});
+  const auto health = table_of(config);
+  set_state(health, 0, "healthy");
+  EXPECT_EQ(departures.take_due(config, health, kStart), Targets{});
+  for (int i = 0; i < 2; ++i) {
+    set_state(health, 0, "unhealthy");
+    EXPECT_EQ(departures.take_due(config, health, kStart), (Targets{{"app", "192.0.2.1:80"}}));
+    EXPECT_EQ(departures.take_due(config, health, kStart), Targets{});
+    set_state(health, 0, "healthy");
+    EXPECT_EQ(departures.take_due(config, health, kStart), Targets{});
+  }
+}
+
+TEST(Departures, OfUnhealthyTargetsAreNoneWhereTheGroupSaysSoOrIsOpenToAll) {
+  Departures departures;
+  policy::Config config = config_of({kOne});
+  const auto health = table_of(config);
+  set_state(health, 0, "unhealthy");
+  base::shared_set(health.group(0).fail_open, 1);
+  EXPECT_EQ(departures.take_due(config, health, kStart), Targets{});
+  config.target_groups[0].unhealthy.connection_termination = false;
+  base::shared_set(health.group(0).fail_open, 0);
+  EXPECT_EQ(departures.take_due(config, health, kStart), Targets{});
+}
+
+}  // namespace
+}  // namespace tlsplice::master
