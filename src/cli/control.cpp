@@ -3,6 +3,7 @@
 
 #include <cstdio>
 #include <nlohmann/json.hpp>
+#include <thread>
 
 #include "json_table.hpp"
 #include "tlsplice/admin/client.hpp"
@@ -49,6 +50,25 @@ int control(const std::string& admin_socket, const ControlCommand& command, Outp
   const auto answer = admin::ask(admin_socket, command.name, admin::kWorkPatience, command.arguments);
   if (!answer) return complain(command.name, answer.error().text());
   return print(command.name, ordered_json::parse(answer->json, nullptr, false), output);
+}
+
+int upgrade(const std::string& admin_socket) {
+  static constexpr const char* kName = "upgrade";
+  static constexpr base::Milliseconds kBetweenQuestions{50};
+  static constexpr base::Milliseconds kPatience{20'000};
+  const auto failed = admin::ask(admin_socket, kName, admin::kWorkPatience);
+  // A program that is replaced breaks off: no answer is a good one.
+  if (!failed && failed.error().fault == base::Fault::kInvalid) return complain(kName, failed.error().text());
+  base::Error last = failed ? base::Error::invalid("an answer that was not expected") : failed.error();
+  for (const base::Instant end = base::now() + kPatience; base::now() < end;) {
+    const auto answer = admin::ask(admin_socket, "describe-listeners");
+    if (answer) return kExitDone;
+    last = answer.error();
+    std::this_thread::sleep_for(kBetweenQuestions);
+  }
+  return complain(kName, fmt::format("the new program does not serve what stands in the configuration, see "
+                                     "its log; the workers from before go on: {}",
+                                     last.text()));
 }
 
 int reset_changes(const std::string& admin_socket, const std::filesystem::path& config, Output output) {

@@ -143,6 +143,16 @@ void setup_without_options(CLI::App& command, Chosen& chosen) {
   ask(command, chosen, [] { return json::object(); });
 }
 
+void setup_upgrade(CLI::App& command, Chosen& chosen) {
+  const auto service = add_service_options(command);
+  command.callback([=, &chosen] {
+    chosen = [=] {
+      const auto socket = admin_socket(service->socket, service->config);
+      return socket ? upgrade(*socket) : kExitFailed;
+    };
+  });
+}
+
 void setup_reset_changes(CLI::App& command, Chosen& chosen) {
   const auto service = add_service_options(command);
   const auto output = add_output_option(command);
@@ -168,6 +178,7 @@ constexpr Verb kVerbs[] = {
     {"modify-target-group-attributes", "Change attributes of a target group", setup_modify_attributes},
     {"reset-changes", "Undo all changes of run time: back to the file", setup_reset_changes},
     {"reload", "Read the configuration anew", setup_without_options},
+    {"upgrade", "Let the program where the service was started from go on in its place", setup_upgrade},
     {"stop", "Drain, then end", setup_without_options},
 };
 

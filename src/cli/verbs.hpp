@@ -72,6 +72,9 @@ int control(const std::string& admin_socket, const ControlCommand& command, Outp
 /// configuration are removed from the disk.
 int reset_changes(const std::string& admin_socket, const std::filesystem::path& config, Output output);
 
+/// Another program takes the place of the service that answers on that socket; waits until that one answers.
+int upgrade(const std::string& admin_socket);
+
 /// The verbs that control a running service.
 std::span<const Verb> control_verbs();
 

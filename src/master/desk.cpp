@@ -66,13 +66,17 @@ std::optional<admin::Reply> Desk::answer(const admin::Request& request) {
   if (!control_) return admin::Reply::error("the service is still starting");
   if (request.command == "flows") return flows();
   if (request.command == "numbers") return numbers();
-  control_->answer(request.command, request.arguments,
-                   [this, ticket = request.ticket, path = path_](control::Control::Answer answer) {
-                     if (!server_ || path != path_) return;  // whoever asked did so at another socket
-                     server_->complete(ticket,
-                                       answer ? admin::Reply{.json = *std::move(answer), .descriptors = {}}
-                                              : admin::Reply::error(answer.error()));
-                   });
+  const auto complete = [this, ticket = request.ticket, path = path_](admin::Reply reply) {
+    if (server_ && path == path_) server_->complete(ticket, std::move(reply));  // else they asked elsewhere
+  };
+  if (request.command == "upgrade") {
+    upgrade_([complete](const std::string& why) { complete(admin::Reply::error(why)); });
+    return std::nullopt;
+  }
+  control_->answer(request.command, request.arguments, [complete](control::Control::Answer answer) {
+    complete(answer ? admin::Reply{.json = *std::move(answer), .descriptors = {}}
+                    : admin::Reply::error(answer.error()));
+  });
   return std::nullopt;
 }
 

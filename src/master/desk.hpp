@@ -4,7 +4,9 @@
 
 #include <poll.h>
 
+#include <functional>
 #include <optional>
+#include <string>
 #include <vector>
 
 #include "generations.hpp"
@@ -12,6 +14,7 @@
 #include "tlsplice/base/log.hpp"
 #include "tlsplice/control/control.hpp"
 #include "tlsplice/policy/config.hpp"
+#include "upgrade.hpp"
 
 namespace tlsplice::master {
 
@@ -25,6 +28,9 @@ class Desk {
   /// says so.
   base::Result<void> prepare(const policy::AdminSettings& settings, base::Log& log);
   void adopt();
+  /// What the command "upgrade" does. It is answered only if it fails: else whoever asked hears the end of
+  /// this program.
+  void on_upgrade(std::function<void(Upgrade::Failed)> upgrade) { upgrade_ = std::move(upgrade); }
   /// From now on what is in force can be asked for and changed.
   void control(control::Loaded loaded, control::Service service, base::Log log);
   /// Null before that.
@@ -42,6 +48,7 @@ class Desk {
 
   Generations& generations_;
   std::optional<control::Control> control_;
+  std::function<void(Upgrade::Failed)> upgrade_;
   std::string path_;  // of server_; empty: none
   std::optional<admin::Server> server_;
   std::string next_path_;

@@ -226,6 +226,8 @@ void Doors::abandon() {
   clear();
   adopted_steering_.clear();
   steering_.reset();
+  loads_.forget_descriptor();
+  outcomes_.forget_descriptor();
 }
 
 void Doors::clear() {

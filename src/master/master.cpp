@@ -11,6 +11,7 @@
 #include <csignal>
 #include <memory>
 #include <sstream>
+#include <utility>
 
 #include "answers.hpp"
 #include "departures.hpp"
@@ -68,7 +69,8 @@ class Master {
   void wait_for_something();
   void obey(int signal);
   void reload();
-  void upgrade();
+  void upgrade(Upgrade::Failed failed);
+  void replace_in_turn();
   Error replace();
   void adopt_predecessors();
   void say_ready();
@@ -81,7 +83,7 @@ class Master {
   Generations generations_;
   MonitorProcess monitor_;
   Desk desk_;
-  Upgrade upgrade_;
+  Upgrade upgrade_{log_};
   Departures departures_;
   Instant look_at_targets_{};
   std::filesystem::path file_;  // the configuration's
@@ -102,6 +104,7 @@ Result<void> Master::open() {
   ::signal(SIGXFSZ, SIG_IGN);  // an access log at its limit costs lines, not workers
   signals_ = base::Fd(::signalfd(-1, &signals, SFD_NONBLOCK | SFD_CLOEXEC));
   if (!signals_) return base::fail(Error::system("open a signalfd", errno));
+  desk_.on_upgrade([this](Upgrade::Failed failed) { upgrade(std::move(failed)); });
   return {};
 }
 
@@ -271,7 +274,7 @@ void Master::obey(int signal) {
       current->workers->counters().write(log_);
       return generations_.reopen_access_log();
     case SIGUSR2:
-      return upgrade();
+      return upgrade([](const std::string&) {});
     case SIGHUP:
       return reload();
     case SIGTERM: {
@@ -294,11 +297,20 @@ void Master::adopt_predecessors() {
 }
 
 /// The program where this one was started from takes this one's place, if it takes the configuration.
-void Master::upgrade() {
-  if (ending_ || generations_.current() == nullptr) return;
-  log_.info("upgrading");
-  if (auto begun = upgrade_.begin(file_); !begun)
-    log_.error("not_upgraded", {{"error", begun.error().text()}});
+void Master::upgrade(Upgrade::Failed failed) {
+  if (ending_ || generations_.current() == nullptr) return failed("the service is starting or ending");
+  upgrade_.begin(file_, std::move(failed));
+}
+
+/// A change of the configuration that is under way is done first.
+void Master::replace_in_turn() {
+  if (ending_) return upgrade_.give_up({"the service ends"});
+  generations_.change([this] { return std::unexpected(Generations::Mistakes{{{}, "", replace().text()}}); },
+                      [this](const Generations::Mistakes& mistakes) {
+                        std::vector<std::string> lines;
+                        for (const policy::Mistake& mistake : mistakes) lines.push_back(mistake.what);
+                        upgrade_.give_up(lines);
+                      });
 }
 
 /// When its turn among the changes has come. Returns only if it fails.
@@ -342,17 +354,8 @@ void Master::bury() {
   int status = 0;
   for (pid_t process = ::waitpid(-1, &status, WNOHANG); process > 0;
        process = ::waitpid(-1, &status, WNOHANG)) {
-    std::vector<std::string> said;
-    if (upgrade_.bury(process, status, said)) {
-      for (const std::string& line : said) log_.error("not_upgraded", {{"error", line}});
-      if (!said.empty() || ending_) continue;
-      generations_.change(
-          [this] { return std::unexpected(Generations::Mistakes{{{}, "", replace().text()}}); },
-          [this](const Generations::Mistakes& mistakes) {
-            for (const policy::Mistake& mistake : mistakes)
-              log_.error("not_upgraded", {{"error", mistake.what}});
-          });
-    } else if (!monitor_.bury(process, status, base::now())) {
+    if (upgrade_.bury(process, status, [this] { replace_in_turn(); })) continue;
+    if (!monitor_.bury(process, status, base::now())) {
       generations_.bury(process, status);
     }
   }

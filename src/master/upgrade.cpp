@@ -9,6 +9,7 @@
 #include <cerrno>
 #include <csignal>
 #include <sstream>
+#include <utility>
 
 namespace tlsplice::master {
 
@@ -37,15 +38,17 @@ std::vector<std::string> lines_of(int fd) {
 
 }  // namespace
 
-Upgrade::Upgrade() : program_(program_path()) {}
+Upgrade::Upgrade(base::Log& log) : log_(log), program_(program_path()) {}
 
-Result<void> Upgrade::begin(const std::filesystem::path& config) {
-  if (under_way()) return base::fail(Error::invalid("one is under way"));
+void Upgrade::begin(const std::filesystem::path& config, Failed failed) {
+  if (under_way()) return failed("another upgrade is under way");
+  log_.info("upgrading", {{"program", program_}});
+  failed_ = std::move(failed);
   output_ = base::Fd(::memfd_create("tlsplice-check", MFD_CLOEXEC));
-  if (!output_) return base::fail(Error::system("make room for what the program says", errno));
+  if (!output_) return give_up({Error::system("make room for what the program says", errno).text()});
   const char* const arguments[] = {program_.c_str(), "check", "-c", config.c_str(), nullptr};
   process_ = ::fork();
-  if (process_ < 0) return base::fail(Error::system("fork", errno));
+  if (process_ < 0) return give_up({Error::system("fork", errno).text()});
   if (process_ == 0) {
     sigset_t none;
     sigemptyset(&none);
@@ -57,18 +60,32 @@ Result<void> Upgrade::begin(const std::filesystem::path& config) {
     ::_exit(1);
   }
   give_up_at_ = base::now() + kPatience;
-  return {};
 }
 
-bool Upgrade::bury(pid_t process, int status, std::vector<std::string>& said) {
+bool Upgrade::bury(pid_t process, int status, const std::function<void()>& go_on) {
   if (process != process_) return false;
   process_ = -1;
+  std::vector<std::string> said;
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0) {
     said = lines_of(output_.get());
     if (said.empty()) said.push_back(fmt::format("{} check: wait status {}", program_, status));
   }
   output_.reset();
+  if (said.empty()) {
+    go_on();
+  } else {
+    give_up(said);
+  }
   return true;
+}
+
+void Upgrade::give_up(const std::vector<std::string>& lines) {
+  std::string all;
+  for (const std::string& line : lines) {
+    log_.error("not_upgraded", {{"error", line}});
+    all += (all.empty() ? "" : "\n  ") + line;
+  }
+  if (failed_) std::exchange(failed_, nullptr)(all);
 }
 
 void Upgrade::watch(base::Instant now) {

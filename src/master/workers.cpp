@@ -105,9 +105,16 @@ void Workers::end(int signal) {
 void Workers::abandon() {
   for (Slot& slot : slots_) slot.channel.reset();
   doors_.abandon();
-  numbers_.abandon();
+  forget_backing();
   ready_.reset();
   access_log_.reset();
+}
+
+/// In a child: the rows stay, what they lie in and the files that show them are the master's.
+void Workers::forget_backing() {
+  numbers_.abandon();
+  counters_.forget_backing();
+  health_.forget_backing();
 }
 
 void Workers::start_due() {
@@ -157,7 +164,7 @@ void Workers::become_worker(std::size_t index, base::Fd channel, pid_t master) {
   for (base::Fd& socket : doors_.take(index)) {
     doors.push_back({std::move(socket), &prepared_.listeners[doors.size()].service});
   }
-  numbers_.abandon();
+  forget_backing();
   stay_on_cpu(index, 0);
   base::hold_memory_reserve(kWorkerMemoryReserve);
   const bool speaks_as_clients = !targets_that_see_clients(config_).empty();

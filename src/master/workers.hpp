@@ -116,6 +116,7 @@ class Workers {
   void stay_on_cpu(std::size_t index, pid_t process);
   void follow_cpus();
   void serve(std::size_t index);
+  void forget_backing();
   void note_stuck(std::size_t index);
   void note_back(std::size_t index);
   void give_queue_away(std::size_t index);

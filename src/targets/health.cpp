@@ -195,6 +195,11 @@ void HealthTable::go_on_from(const HealthTable& before, std::span<const WatchedG
   }
 }
 
+void HealthTable::forget_backing() {
+  targets_.forget_descriptor();
+  groups_.forget_descriptor();
+}
+
 std::span<tlsplice_target_health> HealthTable::targets_of(std::size_t group) const {
   const std::size_t first = first_target_[group];
   const std::size_t end = group + 1 < first_target_.size() ? first_target_[group + 1] : target_count_;

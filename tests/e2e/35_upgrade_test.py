@@ -140,6 +140,26 @@ class Replaced(Upgrade):
             self.assertIn("generation 2", manager.recv(4096).decode())
 
 
+class Verb(Upgrade):
+    def test_it_waits_until_the_new_program_serves(self):
+        proxy = self.start()
+        flow = self.enterContext(tcp_client(self.port))
+        self.assertTrue(echoed(flow))
+        self.install()
+        done = harness.run_program("upgrade", "-c", proxy.config_file)
+        self.assertEqual((done.returncode, done.stdout, done.stderr), (0, "", ""))
+        self.assertEqual(self.running_program(), self.program.stat().st_ino)
+        self.assertTrue(proxy.events("upgraded"))
+        self.assertTrue(echoed(flow))
+
+    def test_it_says_what_was_wrong(self):
+        proxy = self.start()
+        self.install("#!/bin/sh\necho not today\nexit 1\n")
+        done = harness.run_program("upgrade", "-c", proxy.config_file)
+        self.assertEqual((done.returncode, done.stdout), (1, ""))
+        self.assertIn("not today", done.stderr)
+
+
 class Refused(Upgrade):
     def test_a_program_that_does_not_work_changes_nothing(self):
         proxy = self.start()

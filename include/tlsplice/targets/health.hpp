@@ -102,6 +102,9 @@ class HealthTable {
   /// Targets that were in the table before are as they were there. Before anybody reads this one.
   void go_on_from(const HealthTable& before, std::span<const WatchedGroup> groups);
 
+  /// The rows stay; nobody can be given them any more.
+  void forget_backing();
+
   std::size_t groups() const { return first_target_.size(); }
   tlsplice_target_group& group(std::size_t group) const { return groups_[group]; }
   /// In the order of the group's list. For the writer they are to be changed.
