@@ -116,7 +116,12 @@ void Generations::step() {
   if (!ending_ && !done_) begin_change();
   if (next_) {
     next_->workers->start_due();
-    if (next_->workers->all_are_ready()) enter();
+    if (next_->workers->all_are_ready()) {
+      enter();
+    } else if (base::now() >= ready_until_) {
+      give_up_next(SIGKILL,
+                   "the workers of the new configuration were not ready within a minute: see the log");
+    }
   }
   if (current_) {
     current_->workers->start_due();
@@ -152,6 +157,7 @@ base::Result<void> Generations::make_next(Next loaded) {
   made->workers.emplace(std::move(*workers));
   made->workers->on_fork([this, own = made.get()] { give_up_others(own); });
   ++made_;
+  ready_until_ = base::now() + kReadyAtMost;
   next_ = std::move(made);
   return {};
 }
@@ -194,16 +200,20 @@ void Generations::refuse(const Mistakes& mistakes) {
   done(mistakes);
 }
 
+/// None of its workers serves anybody.
+void Generations::give_up_next(int signal, const char* why) {
+  next_->workers->end(signal);
+  old_.push_back(std::move(next_));
+  failed_ |= !current_;  // the next try would fail the same way
+  refuse({{{}, "", why}});
+}
+
 bool Generations::bury(pid_t process, int status) {
   using Death = Workers::Death;
   if (next_) {
     const Death death = next_->workers->bury(process, status);
-    if (death == Death::kUntimely) {
-      next_->workers->end(SIGQUIT);
-      old_.push_back(std::move(next_));
-      failed_ |= !current_;  // the next try would fail the same way
-      refuse({{{}, "", "a worker of the new configuration died on its way: see the log"}});
-    }
+    if (death == Death::kUntimely)
+      give_up_next(SIGQUIT, "a worker of the new configuration died on its way: see the log");
     if (death != Death::kNotOurs) return true;
   }
   if (current_) {
@@ -283,6 +293,7 @@ bool Generations::anyone_alive() const {
 
 base::Instant Generations::next_deadline() const {
   base::Instant next = done_ ? std::min(fold_at_, base::now() + kLook) : fold_at_;
+  if (next_) next = std::min(next, ready_until_);
   for (const auto* generation : {next_.get(), current_.get()}) {
     if (generation != nullptr) next = std::min(next, generation->workers->next_deadline());
   }

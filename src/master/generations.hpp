@@ -94,6 +94,8 @@ class Generations {
 
  private:
   static constexpr base::Milliseconds kFold{500};
+  // From a change's first worker to its last one that is ready.
+  static constexpr base::Milliseconds kReadyAtMost{60'000};
   // How often to look whether those who retire have closed their doors, and for how long: one that hangs, or
   // is stopped, is not waited for.
   static constexpr base::Milliseconds kLook{2};
@@ -107,6 +109,7 @@ class Generations {
   base::Result<void> make_next(Next loaded);
   void enter();
   void finish();
+  void give_up_next(int signal, const char* why);
   void refuse(const Mistakes& mistakes);
   void bury_generations();
   void give_up_others(const Generation* own);
@@ -119,6 +122,7 @@ class Generations {
   std::deque<Change> changes_;  // the first one is under way when there is a next_, or done_
   Done done_;                   // of one that serves, as soon as nobody else does
   base::Instant look_until_{};
+  base::Instant ready_until_{};  // of next_
   std::unique_ptr<Generation> next_;
   std::unique_ptr<Generation> current_;
   std::vector<std::unique_ptr<Generation>> old_;  // retired, or failed and ending

@@ -156,14 +156,14 @@ def run_program(*arguments, timeout=PATIENCE, **options):
 
 
 def assert_unprivileged(test, pid, user):
-    """That the process is this user's, has no capability, and can gain none."""
+    """That the process, which may just have begun, is this user's, has no capability, and can gain none."""
+    wait_until("it gives up its rights", lambda: process_status(pid)["NoNewPrivs"] == "1")
     status, account = process_status(pid), pwd.getpwnam(user)
     test.assertEqual(status["Uid"].split(), [str(account.pw_uid)] * 4)
     test.assertEqual(status["Gid"].split(), [str(account.pw_gid)] * 4)
     test.assertIn(status["Groups"].split(), ([], [str(account.pw_gid)]))
     for name in ("CapEff", "CapPrm", "CapInh", "CapBnd", "CapAmb"):
         test.assertEqual(int(status[name], 16), 0, name)
-    test.assertEqual(status["NoNewPrivs"], "1")
 
 
 def end_with_the_test():
