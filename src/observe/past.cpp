@@ -109,29 +109,29 @@ void Past::write(const CounterTable& present, const FirstRows& rows) const {
   }
   for (std::size_t i = 0; i < TLSPLICE_KTLS_ROWS; ++i) show_in(rows.ktls[i], ktls_[i]);
   // From the first row on again each time, so each combination comes to lie where it did before or behind.
+  const auto enter = [](tlsplice_negotiated& row, const Combination& names, __u64 count) {
+    const auto replace = [](auto& field, const std::string& name) {
+      std::memset(field, 0, sizeof field);
+      base::enter_text(field, name);
+    };
+    const auto& [side, protocol, cipher, group] = names;
+    replace(row.protocol, protocol);
+    replace(row.cipher, cipher);
+    replace(row.group, group);
+    base::shared_set(row.NegotiatedCount, count);
+    replace(row.side, side);
+  };
   tlsplice_negotiated* row = rows.negotiated;
   tlsplice_negotiated* const last = rows.negotiated + TLSPLICE_NEGOTIATED_ROWS - 1;
   __u64 others = 0;
   for (const auto& [names, count] : negotiated_) {
-    const auto& [side, protocol, cipher, group] = names;
-    if (row == last || side == "other") {
+    if (row == last || std::get<0>(names) == "other") {
       others += count;
-      continue;
+    } else {
+      enter(*row++, names, count);
     }
-    const auto enter = [](auto& field, const std::string& name) {
-      std::memset(field, 0, sizeof field);
-      base::enter_text(field, name);
-    };
-    enter(row->protocol, protocol);
-    enter(row->cipher, cipher);
-    enter(row->group, group);
-    base::shared_set(row->NegotiatedCount, count);
-    enter(row->side, side);
-    ++row;
   }
-  if (others == 0) return;
-  for (auto* field : {last->protocol, last->cipher, last->group, last->side}) std::strcpy(field, "other");
-  base::shared_set(last->NegotiatedCount, others);
+  if (others > 0) enter(*last, {"other", "other", "other", "other"}, others);
 }
 
 }  // namespace tlsplice::observe
