@@ -90,8 +90,8 @@ Result<base::Fd> Doors::listen_at(const net::Address& address, std::size_t liste
     alone_[listener] = !net::adopt_listener(socket.get());
     return socket;
   }
-  if (!alone_[listener]) return net::listen(address);
-  return copy_of(worker > 0 ? sockets_.front()[listener] : before->sockets_.front()[*known]);
+  if (alone_[listener] && worker > 0) return copy_of(sockets_.front()[listener]);
+  return net::listen(address);
 }
 
 Result<void> Doors::map_rows(const Prepared& prepared, const Numbers& numbers) {
