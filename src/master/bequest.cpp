@@ -36,7 +36,7 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Bequest::Worker, index, process, channel)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Bequest::Generation, number, access_log, drain_timeout, client_ip_targets,
                                    table, loads, workers)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Bequest::Listener, address, alone, steering_sockets, sockets)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Bequest, layout, flow_hash_seed, past, serving, listeners, retired)
+NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Bequest, layout, flow_hash_seed, past, serving, listeners, shut, retired)
 
 namespace {
 

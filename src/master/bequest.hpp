@@ -50,6 +50,7 @@ struct Bequest {
   Table past;
   Generation serving;
   std::vector<Listener> listeners;  // of that generation
+  std::vector<bool> shut;           // [worker]: its sockets do not listen, because it is stuck or dies young
   std::vector<Generation> retired;
 };
 

@@ -28,6 +28,8 @@ class Desk {
   /// says so.
   base::Result<void> prepare(const policy::AdminSettings& settings, base::Log& log);
   void adopt();
+  /// Not that one.
+  void forget_next() { next_.reset(); }
   /// What the command "upgrade" does. It is answered only if it fails: else whoever asked hears the end of
   /// this program.
   void on_upgrade(std::function<void(Upgrade::Failed)> upgrade) { upgrade_ = std::move(upgrade); }

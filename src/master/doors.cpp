@@ -166,10 +166,9 @@ Result<void> Doors::steer(Doors* before) {
 
 /// From the program in front of it.
 void Doors::withdraw(std::size_t listener) {
-  for (std::size_t worker = 0; worker < sockets_.size(); ++worker) {
-    if (steering_) steering_->withdraw(listener, worker);
-    if (!adopted_steering_.empty()) steering::withdraw(adopted_steering_[listener].get(), worker);
-  }
+  const int map = steering_sockets(listener);
+  for (std::size_t worker = 0; map >= 0 && worker < sockets_.size(); ++worker)
+    steering::withdraw(map, worker);
 }
 
 Result<void> Doors::offer(std::size_t worker) {
@@ -181,38 +180,54 @@ Result<void> Doors::offer(std::size_t worker) {
   return {};
 }
 
-std::vector<Bequest::Listener> Doors::bequeath() const {
-  std::vector<Bequest::Listener> left;
+/// The map of sockets of the program in front of that listener, ours or a predecessor's; -1: there is none.
+int Doors::steering_sockets(std::size_t listener) const {
+  if (steering_) return steering_->sockets(listener);
+  return adopted_steering_.empty() ? -1 : adopted_steering_[listener].get();
+}
+
+void Doors::bequeath(Bequest& bequest) const {
+  bequest.shut = shut_;
   for (std::size_t i = 0; i < addresses_.size(); ++i) {
     const net::Address& address = addresses_[i];
     auto& listener =
-        left.emplace_back(Bequest::Listener{.address = {address.host(), address.port()},
-                                            .alone = alone_[i],
-                                            .steering_sockets = steering_ ? steering_->sockets(i) : -1,
-                                            .sockets = {}});
+        bequest.listeners.emplace_back(Bequest::Listener{.address = {address.host(), address.port()},
+                                                         .alone = alone_[i],
+                                                         .steering_sockets = steering_sockets(i),
+                                                         .sockets = {}});
     for (const auto& sockets : sockets_) listener.sockets.push_back(sockets[i].get());
   }
-  return left;
 }
 
-Result<Doors> Doors::adopt(const std::vector<Bequest::Listener>& left, std::size_t workers, int loads_fd) {
-  Doors doors;
-  doors.sockets_.resize(workers);
-  doors.shut_.resize(workers);
-  for (const Bequest::Listener& listener : left) {
-    for (std::size_t i = 0; i < listener.sockets.size() && i < workers; ++i)
-      doors.sockets_[i].emplace_back(listener.sockets[i]);
-    auto address = net::Address::parse(listener.address.host, listener.address.port);
-    if (!address || listener.sockets.size() != workers)
-      return base::fail(base::Error::invalid("a listener was left with other sockets than workers"));
-    doors.addresses_.push_back(*address);
-    doors.alone_.push_back(listener.alone);
-    if (listener.steering_sockets >= 0) doors.adopted_steering_.emplace_back(listener.steering_sockets);
-  }
-  if (doors.adopted_steering_.size() != left.size()) doors.adopted_steering_.clear();
+Result<Doors> Doors::adopt(std::size_t workers, int loads_fd) {
   auto loads = steering::Loads::create(workers, loads_fd);
   if (!loads) return base::fail(std::move(loads.error()));
+  Doors doors;
   doors.loads_ = std::move(*loads);
+  doors.sockets_.resize(workers);
+  doors.shut_.resize(workers);
+  return doors;
+}
+
+Result<Doors> Doors::adopt(const Bequest& bequest, std::size_t workers, int loads_fd) {
+  auto doors = adopt(workers, loads_fd);
+  if (!doors) return doors;
+  bool fits = bequest.shut.size() == workers;
+  for (const Bequest::Listener& listener : bequest.listeners) {
+    // Owned from here on, whatever comes.
+    for (std::size_t i = 0; i < listener.sockets.size(); ++i) {
+      base::Fd socket(listener.sockets[i]);
+      if (i < workers) doors->sockets_[i].push_back(std::move(socket));
+    }
+    auto address = net::Address::parse(listener.address.host, listener.address.port);
+    fits = fits && address && listener.sockets.size() == workers;
+    doors->addresses_.push_back(address.value_or(net::Address()));
+    doors->alone_.push_back(listener.alone);
+    if (listener.steering_sockets >= 0) doors->adopted_steering_.emplace_back(listener.steering_sockets);
+  }
+  if (!fits) return base::fail(base::Error::invalid("listeners were left with other sockets than workers"));
+  doors->shut_ = bequest.shut;
+  if (doors->adopted_steering_.size() != bequest.listeners.size()) doors->adopted_steering_.clear();
   return doors;
 }
 

@@ -29,10 +29,11 @@ class Doors {
   void enter(policy::Steering steering, Doors* before, base::Log& log);
 
   /// For a successor of this process: where it listens, and with what.
-  std::vector<Bequest::Listener> bequeath() const;
+  void bequeath(Bequest& bequest) const;
   /// Of a predecessor, which has closed nothing.
-  static base::Result<Doors> adopt(const std::vector<Bequest::Listener>& left, std::size_t workers,
-                                   int loads);
+  static base::Result<Doors> adopt(const Bequest& bequest, std::size_t workers, int loads);
+  /// Of workers that retire: none.
+  static base::Result<Doors> adopt(std::size_t workers, int loads);
 
   bool steered() const { return steering_.has_value(); }
   steering::WorkerLoad load(std::size_t worker) const { return steering::WorkerLoad(loads_[worker]); }
@@ -64,6 +65,7 @@ class Doors {
   base::Result<void> map_rows(const Prepared& prepared, const Numbers& numbers);
   base::Result<void> load_steering(policy::Steering mode, const Numbers& numbers);
   base::Result<void> steer(Doors* before);
+  int steering_sockets(std::size_t listener) const;
   void withdraw(std::size_t listener);
   base::Result<void> offer(std::size_t worker);
   base::Result<void> listen_again(std::size_t worker);

@@ -45,67 +45,6 @@ Generations::Generations(int log_fd, GivenSockets given, Surroundings surroundin
   if (::getrandom(&flow_hash_seed_, sizeof flow_hash_seed_, 0) < 0) flow_hash_seed_ = 0;
 }
 
-base::Result<void> Generations::adopt(const Bequest& bequest) {
-  // A program that counts in another way: its workers go on, what they count is lost.
-  const bool readable = bequest.layout == observe::layout();
-  flow_hash_seed_ = bequest.flow_hash_seed;
-  const auto take = [&](const Bequest::Generation& left,
-                        const std::vector<Bequest::Listener>& listeners) -> base::Result<void> {
-    policy::Config config;
-    config.access_log.file = left.access_log;
-    config.drain_timeout = left.drain_timeout;
-    policy::TargetGroup& group = config.target_groups.emplace_back();
-    group.targets = left.client_ip_targets;
-    group.preserve_client_ip = !group.targets.empty();
-    config.listeners.emplace_back().forward.emplace_back();  // to it: neither has a name
-    auto made = std::make_unique<Generation>(
-        Generation{.number = left.number,
-                   .config = std::move(config),
-                   .prepared = {},
-                   .log = base::Log(log_fd_, base::LogLevel::kInfo, base::LogFormat::kLogfmt),
-                   .workers = std::nullopt});
-    auto workers = Workers::adopt(left, listeners, readable, made->config, made->prepared, made->log);
-    if (!workers) return base::fail(std::move(workers.error()));
-    made->workers.emplace(std::move(*workers));
-    if (listeners.empty()) {
-      old_.push_back(std::move(made));
-    } else {
-      made_ = left.number;
-      current_ = std::move(made);
-    }
-    return {};
-  };
-  if (auto taken = take(bequest.serving, bequest.listeners); !taken) return taken;
-  for (const Bequest::Generation& left : bequest.retired) {
-    if (auto taken = take(left, {}); !taken) return taken;
-  }
-  if (readable) {
-    auto past = observe::CounterTable::create(bequest.past.shape, bequest.past.rows);
-    if (!past) return base::fail(std::move(past.error()));
-    past_.add(*past);
-  }
-  close_tables(bequest);
-  return {};
-}
-
-base::Result<Bequest> Generations::bequeath(std::optional<observe::CounterTable>& past) const {
-  auto table = past_.as_table();
-  if (!table) return base::fail(std::move(table.error()));
-  Bequest bequest{.layout = observe::layout(),
-                  .flow_hash_seed = flow_hash_seed_,
-                  .past = {.shape = table->shape(), .rows = table->backing()},
-                  .serving = current_->workers->bequeath(),
-                  .listeners = current_->workers->doors().bequeath(),
-                  .retired = {}};
-  bequest.serving.number = current_->number;
-  for (const auto& generation : old_) {
-    bequest.retired.push_back(generation->workers->bequeath());
-    bequest.retired.back().number = generation->number;
-  }
-  past.emplace(std::move(*table));
-  return bequest;
-}
-
 void Generations::change(Load load, Done done) {
   changes_.push_back({std::move(load), std::move(done)});
 }
@@ -153,7 +92,10 @@ base::Result<void> Generations::make_next(Next loaded) {
   auto workers = Workers::open(made->config, made->prepared, made->log, flow_hash_seed_,
                                current_ ? &*current_->workers : nullptr, given_);
   if (!workers) return base::fail(std::move(workers.error()));
-  if (auto prepared = surroundings_.prepare(made->config); !prepared) return prepared;
+  if (auto prepared = surroundings_.prepare(made->config); !prepared) {
+    surroundings_.undo();
+    return prepared;
+  }
   made->workers.emplace(std::move(*workers));
   made->workers->on_fork([this, own = made.get()] { give_up_others(own); });
   ++made_;
@@ -204,6 +146,7 @@ void Generations::refuse(const Mistakes& mistakes) {
 void Generations::give_up_next(int signal, const char* why) {
   next_->workers->end(signal);
   old_.push_back(std::move(next_));
+  surroundings_.undo();
   failed_ |= !current_;  // the next try would fail the same way
   refuse({{{}, "", why}});
 }

@@ -38,8 +38,10 @@ class Generations {
   /// What became of it; no mistakes: it serves.
   using Done = std::function<void(const Mistakes&)>;
   struct Surroundings {
-    /// What else of the service the configuration concerns; undone by the next call.
+    /// What else of the service the configuration concerns.
     std::function<base::Result<void>(const policy::Config&)> prepare;
+    /// It will not serve: what was prepared for it goes. Also after a prepare() that failed.
+    std::function<void()> undo;
     /// It takes the place of the current one, if there is one, which is still that.
     std::function<void(const Generation&)> entering;
     /// It serves now.
@@ -105,6 +107,8 @@ class Generations {
     Load load;
     Done done;
   };
+  base::Result<std::unique_ptr<Generation>> adopt_one(const Bequest& bequest, const Bequest::Generation& left,
+                                                      bool readable) const;
   void begin_change();
   base::Result<void> make_next(Next loaded);
   void enter();

@@ -38,12 +38,25 @@ constexpr Milliseconds kGrace{5000};
 // How soon flows are ended that a target should no longer have.
 constexpr Milliseconds kBetweenLooksAtTargets{500};
 
+/// Of mistakes that stand nowhere in the file, or whose text says where.
+std::vector<std::string> lines_of(const Generations::Mistakes& mistakes) {
+  std::vector<std::string> lines;
+  for (const policy::Mistake& mistake : mistakes) lines.push_back(mistake.what);
+  return lines;
+}
+
 class Master {
  public:
   Master(base::Log log, int log_fd)
       : log_(log),
         generations_(log_fd, GivenSockets::of_socket_unit(),
                      {.prepare = [this](const policy::Config& config) { return prepare(config); },
+                      .undo =
+                          [this] {
+                            desk_.forget_next();
+                            monitor_.forget_next();
+                            answers_.forget();
+                          },
                       .entering = [this](const Generation& next) { follow_targets(next); },
                       .entered = [this](Generation& generation) { adopt(generation); },
                       .left = [this] { answers_.forget(); },
@@ -208,9 +221,7 @@ void Master::begin(std::optional<Loaded> loaded, const Told& told) {
   };
   generations_.change(std::move(load_first), [this, first, told](const Generations::Mistakes& mistakes) {
     if (mistakes.empty()) desk_.control(std::move(**first), controlled(), log_);
-    std::vector<std::string> lines;
-    for (const policy::Mistake& mistake : mistakes) lines.push_back(mistake.what);
-    told(lines);
+    told(lines_of(mistakes));
   });
 }
 
@@ -305,12 +316,9 @@ void Master::upgrade(Upgrade::Failed failed) {
 /// A change of the configuration that is under way is done first.
 void Master::replace_in_turn() {
   if (ending_) return upgrade_.give_up({"the service ends"});
-  generations_.change([this] { return std::unexpected(Generations::Mistakes{{{}, "", replace().text()}}); },
-                      [this](const Generations::Mistakes& mistakes) {
-                        std::vector<std::string> lines;
-                        for (const policy::Mistake& mistake : mistakes) lines.push_back(mistake.what);
-                        upgrade_.give_up(lines);
-                      });
+  generations_.change(
+      [this] { return std::unexpected(Generations::Mistakes{{{}, "", replace().text()}}); },
+      [this](const Generations::Mistakes& mistakes) { upgrade_.give_up(lines_of(mistakes)); });
 }
 
 /// When its turn among the changes has come. Returns only if it fails.

@@ -20,13 +20,15 @@ class MonitorProcess {
  public:
   static constexpr base::Milliseconds kGrace{2'000};  // from SIGTERM to SIGKILL
 
-  /// What it is to show; on_fork() is called in each child first.
+  /// Outlives it.
   explicit MonitorProcess(Generations& generations) : generations_(generations) {}
 
   /// Binds the address where that configuration wants it, unless it is bound; adopt() makes it ours. Without
   /// one, and where the default one is not to be had (the log then says why), there is a process only if a
   /// group's health is checked.
   base::Result<void> prepare(const policy::MetricsSettings& settings, base::Log& log);
+  /// That configuration will not serve.
+  void forget_next() { next_listening_.reset(); }
   /// That generation serves now: the process that shows another one is replaced.
   void adopt(Generation& generation);
   /// In a child: the socket is its parent's.

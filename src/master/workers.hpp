@@ -55,13 +55,11 @@ class Workers {
   /// For a successor of this process; serving ones leave their listening sockets as well (doors()).
   Bequest::Generation bequeath() const;
   const Doors& doors() const { return doors_; }
-  /// Of a predecessor, which had `listeners` open for those that serve. They are not replaced when they die.
-  /// Without `readable` tables what they count is not seen.
-  static base::Result<Workers> adopt(const Bequest::Generation& left,
-                                     const std::vector<Bequest::Listener>& listeners, bool readable,
+  /// Of a predecessor: those that serve, or, of `left`, some that retire. They are not replaced when they
+  /// die. Without `readable` tables what they count is not seen.
+  static base::Result<Workers> adopt(const Bequest& bequest, const Bequest::Generation& left, bool readable,
                                      const policy::Config& config, const Prepared& prepared, base::Log log);
 
-  State state() const { return state_; }
   /// Readable when a worker waits to serve.
   int ready() const { return ready_.get(); }
   bool all_are_ready();

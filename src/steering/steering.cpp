@@ -89,10 +89,6 @@ int Steering::sockets(std::size_t listener) const {
   return bpf_map__fd(loaded_.at(listener)->skeleton->maps.sockets);
 }
 
-void Steering::withdraw(std::size_t listener, std::size_t worker) {
-  steering::withdraw(sockets(listener), worker);
-}
-
 void withdraw(int sockets, std::size_t worker) {
   const auto key = static_cast<__u32>(worker);
   (void)bpf_map_delete_elem(sockets, &key);  // ENOENT: it is not there

@@ -20,8 +20,8 @@ import harness
 from certificates import certificates
 from harness import (Proxy, group, needs_root, reserve_port, scaled, service, tcp_listener, tls_listener,
                      wait_until)
+from traffic import POLICY, Serve, start
 
-LOAD = os.environ.get("TLSPLICE_LOAD") or str(pathlib.Path(harness.PROGRAM).with_name("tlsplice-load"))
 GUEST = bool(os.environ.get("VM_KERNEL"))
 FLOWS = int(os.environ.get("SOAK_FLOWS", 240 if GUEST else scaled(6000, 200)))
 AT_ONCE = max(10, min(100, FLOWS // 20))  # of each client
@@ -32,34 +32,6 @@ POOLED_PIPES = 64  # of one worker, two descriptors each
 MIB = 1 << 20
 LEAK = 64 * 1024  # bytes of a worker in every round
 PATIENT = "300s" if GUEST else "60s"  # for handshakes; hundreds at a time take longer than the default there
-POLICY = "ELBSecurityPolicy-TLS13-1-2-2021-06"
-
-
-def start(*arguments):
-    return subprocess.Popen([LOAD, *map(str, arguments)], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
-                            text=True, preexec_fn=harness.end_with_the_test)
-
-
-class Serve:
-    """A target: `with Serve(...) as target:`; afterwards .result is there, and was a good one."""
-
-    def __init__(self, *arguments):
-        self.process = start("serve", "--listen", "127.0.0.1:0", "--stall", STALL_SECONDS, *arguments)
-        self.address = self.process.stdout.readline().rpartition(" ")[2].strip()
-
-    def stop(self):
-        self.process.send_signal(signal.SIGTERM)
-        output, _ = self.process.communicate(timeout=harness.PATIENCE)
-        return self.process.returncode, json.loads(output.splitlines()[-1])
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *_):
-        if self.process.poll() is None:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
 
 
 def memory(pid):
@@ -86,7 +58,8 @@ class Soak(unittest.TestCase):
         leaf = certificates().leaf("ec-256")
         keys = {"certificate_keys": "any", "ssl_policy": POLICY, "handshake_timeout": PATIENT}
         ports = {name: reserve_port() for name in ("web", "again", "plain")}
-        with Serve() as plain_target, Serve("--tls", leaf["chain"], leaf["key"]) as tls_target:
+        with (Serve(stall=STALL_SECONDS) as plain_target,
+              Serve("--tls", leaf["chain"], leaf["key"], stall=STALL_SECONDS) as tls_target):
             listeners = [tls_listener(ports["web"], leaf, **keys),
                          tls_listener(ports["again"], leaf, "again", "secret", **keys),
                          tcp_listener(ports["plain"])]

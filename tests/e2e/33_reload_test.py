@@ -4,30 +4,22 @@ are; the totals go on. What is wrong with the new configuration is said, and not
 clients and targets that verify every byte and every end, with listeners that come and go, other numbers of
 workers, another certificate, and files that are wrong in every way that a start would find."""
 
-import collections
-import json
+import contextlib
 import os
 import pathlib
 import signal
 import socket
-import subprocess
 import tempfile
-import threading
 import unittest
 
 import harness
 from certificates import certificates
 from exposition import request
 from harness import Proxy, group, process_exists, reserve_port, scaled, service, tcp_listener, tls_listener
-from peers import Target, echoed, serve_echo, tcp_client, tls_client
+from peers import RESET, Target, echoed, exchange_of, serve_echo, tcp_client, tls_client
+from traffic import ConstantLoad
 
-LOAD = os.environ.get("TLSPLICE_LOAD") or str(pathlib.Path(harness.PROGRAM).with_name("tlsplice-load"))
 RELOADS = int(os.environ.get("RELOADS", scaled(100, 12)))
-
-
-def load(*arguments):
-    return subprocess.Popen([LOAD, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                            text=True, preexec_fn=harness.end_with_the_test)
 
 
 def named(text):
@@ -242,56 +234,84 @@ class Refused(Reload):
             self.assertTrue(echoed(connection))
 
 
+class Trouble(Reload):
+    def test_a_worker_that_is_stopped_is_not_waited_for(self):
+        """What was shut because of it listens again, and it ends when it goes on."""
+        proxy = self.start()
+        stopped = proxy.workers()[0]
+        os.kill(stopped, signal.SIGSTOP)
+        self.addCleanup(self.go_on, stopped)
+        proxy.wait_events("worker_stuck", worker=0)
+        self.reload()
+        self.assert_everybody_is_served(proxy)
+        os.kill(stopped, signal.SIGCONT)
+        proxy.wait_events("generation_ended", generation=1)
+        self.assertEqual(proxy.events("worker_died"), [])
+
+    @staticmethod
+    def go_on(pid):
+        with contextlib.suppress(ProcessLookupError):
+            os.kill(pid, signal.SIGCONT)
+
+    def assert_everybody_is_served(self, proxy):
+        """By both workers: their sockets listen, and are steered to."""
+        clients = [self.enterContext(tcp_client(self.port)) for _ in range(40)]
+        for client in clients:
+            self.assertTrue(echoed(client))
+        if harness.ROOT:
+            self.assertEqual({proxy.worker_of(client) for client in clients}, set(proxy.workers().values()))
+        self.assertEqual({line["mode"] for line in proxy.events("steering")},
+                         {proxy.events("steering")[0]["mode"]})
+
+    def test_flows_of_retired_workers_count_for_max_flows(self):
+        proxy = self.start(self.config(max_flows=2))
+        flows = [self.enterContext(tcp_client(self.port)) for _ in range(2)]
+        for flow in flows:
+            self.assertTrue(echoed(flow))
+        self.reload()
+        self.assertEqual(exchange_of(self.port)[1:], (b"", RESET))
+        flows[0].close()
+        proxy.wait_counters(ActiveFlowCount=1)
+        with tcp_client(self.port) as flow:
+            self.assertTrue(echoed(flow))
+
+    def test_what_was_opened_for_a_change_that_fails_is_closed(self):
+        proxy = self.start()
+        folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory()))
+        taken = self.enterContext(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        self.refused(self.config(admin={"socket": folder / "admin.sock"},
+                                 metrics={"address": f"127.0.0.1:{taken}"}))
+        self.assertEqual(list(folder.iterdir()), [])
+        self.reload(self.config(admin={"socket": folder / "admin.sock"}))
+        self.assertEqual(harness.run_program("reload", "-c", proxy.config_file).returncode, 0)
+        self.assertFalse((proxy.folder / "admin.sock").exists())
+
+    def test_the_log_follows(self):
+        proxy = self.start()
+        for level in "error", "info":
+            proxy.write_config(self.config(log={"level": level}))
+            done = harness.run_program("reload", "-c", proxy.config_file)
+            self.assertEqual((done.returncode, done.stderr), (0, ""))
+            with tcp_client(self.port) as flow:
+                self.assertTrue(echoed(flow))
+                address = flow.getsockname()
+        proxy.flow_of(address)
+        self.assertEqual(len(proxy.events("flow")), 1)
+
+
 class UnderLoad(Reload):
-    """The whole promise at once: clients that verify bytes and ends, and reloads all the time, some of them
-    with another number of workers or one more listener, some with a file that is wrong."""
-
-    def setUp(self):
-        super().setUp()
-        self.stop, self.results, self.threads = threading.Event(), collections.Counter(), []
-
-    def keep_running(self, port, *case):
-        """The same client over and over, until the reloads are done."""
-        def run():
-            while not self.stop.is_set():
-                client = load("client", "--connect", f"127.0.0.1:{port}", *case)
-                output, _ = client.communicate(timeout=3 * harness.PATIENCE)
-                self.results["failed" if client.returncode else "done"] += 1
-                if client.returncode:
-                    return print(output)
-        self.threads.append(threading.Thread(target=run, daemon=True))
-        self.threads[-1].start()
-
     def test_many_reloads_lose_nothing(self):
-        web, plain, extra = reserve_port(), reserve_port(), reserve_port()
-        served = load("serve", "--listen", "127.0.0.1:0")
-        groups = [group(served.stdout.readline().rpartition(" ")[2].strip())]
-        listeners = [tls_listener(web, certificates().leaf(), name="web",
-                                  ssl_policy="ELBSecurityPolicy-TLS13-1-2-2021-06"), tcp_listener(plain)]
-        proxy = self.start(service(listeners, groups))
-        resting = load("client", "--connect", f"127.0.0.1:{web}", "--tls", "idle", "--flows", 50)
-        self.assertEqual(resting.stdout.readline().strip(), "up 50")
-        self.keep_running(web, "--tls", "soak", "--flows", scaled(100, 20), "--concurrency", 10)
-        self.keep_running(plain, "soak", "--flows", scaled(200, 40), "--concurrency", 10)
-        self.keep_running(web, "--tls", "handshakes", "--count", scaled(50, 10), "--concurrency", 4)
-        self.keep_running(plain, "messages", "--seconds", 5, "--connections", 8)
+        """Some of them with other workers or one more listener, some with a file that is wrong."""
+        load, extra = ConstantLoad(self), reserve_port()
+        groups = [group(load.target)]
+        proxy = self.start(service(load.listeners, groups))
+        load.begin()
         for number in range(RELOADS):
             if number % 7 == 3:
-                self.refused(service(listeners, groups, workers=0))
+                self.refused(service(load.listeners, groups, workers=0))
             more = [tcp_listener(extra, name="extra")] if number % 5 == 1 else []
-            self.reload(service(listeners + more, groups, workers=1 + number % 3))
-        self.stop.set()
-        for thread in self.threads:
-            thread.join()
-        resting.communicate("\n", timeout=harness.PATIENCE)
-        self.assertEqual((resting.returncode, self.results["failed"]), (0, 0))
-        self.assertGreaterEqual(self.results["done"], 4)
-        served.send_signal(signal.SIGTERM)
-        output, _ = served.communicate(timeout=harness.PATIENCE)
-        self.assertEqual(served.returncode, 0, output)
-        flows = json.loads(output.splitlines()[-1])["flows"]
-        proxy.wait_counters(ActiveFlowCount=0, NewFlowCount=flows, WorkerDeathCount=0,
-                            TargetConnectionErrorCount=0, ClientTLSNegotiationErrorCount=0)
+            self.reload(service(load.listeners + more, groups, workers=1 + number % 3))
+        load.end(proxy)
 
 
 if __name__ == "__main__":

@@ -9,9 +9,7 @@ import pathlib
 import shutil
 import signal
 import socket
-import subprocess
 import tempfile
-import threading
 import unittest
 
 import harness
@@ -19,14 +17,9 @@ from certificates import certificates
 from harness import (Proxy, group, process_exists, reserve_port, scaled, service, tcp_listener, tls_listener,
                      wait_until)
 from peers import Target, echoed, serve_echo, tcp_client
+from traffic import ConstantLoad
 
-LOAD = os.environ.get("TLSPLICE_LOAD") or str(pathlib.Path(harness.PROGRAM).with_name("tlsplice-load"))
 UPGRADES = scaled(10, 3)
-
-
-def load(*arguments):
-    return subprocess.Popen([LOAD, *map(str, arguments)], stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                            text=True, preexec_fn=harness.end_with_the_test)
 
 
 class Upgrade(unittest.TestCase):
@@ -140,6 +133,41 @@ class Replaced(Upgrade):
             self.assertIn("generation 2", manager.recv(4096).decode())
 
 
+class Trouble(Upgrade):
+    def test_a_worker_that_is_stopped_stays_with_its_flows(self):
+        """Its sockets are known to be shut: they listen again, and connections are steered to them."""
+        proxy = self.start()
+        mode = proxy.events("steering")[0]["mode"]
+        stopped = proxy.workers()[0]
+        os.kill(stopped, signal.SIGSTOP)
+        proxy.wait_events("worker_stuck", worker=0)
+        self.upgraded()
+        clients = [self.enterContext(tcp_client(self.port)) for _ in range(40)]
+        for client in clients:
+            self.assertTrue(echoed(client))
+        if harness.ROOT:
+            self.assertEqual({proxy.worker_of(client) for client in clients}, set(proxy.workers().values()))
+        self.assertEqual(proxy.events("steering")[-1]["mode"], mode)
+        os.kill(stopped, signal.SIGCONT)
+        proxy.wait_events("generation_ended", generation=1)
+
+    def test_steering_outlives_an_upgrade_that_could_not_serve(self):
+        """The workers go on under the program of two predecessors before."""
+        proxy = self.start()
+        mode = proxy.events("steering")[0]["mode"]
+        taken = self.enterContext(socket.create_server(("127.0.0.1", 0))).getsockname()[1]
+        good = service([tcp_listener(self.port)], [group(self.echo)])
+        proxy.write_config(service([tcp_listener(self.port), tcp_listener(taken, name="more")],
+                                   [group(self.echo)]))
+        for _ in range(2):
+            self.assertEqual(self.upgrade()["event"], "not_upgraded")
+        proxy.write_config(good)
+        self.upgraded()
+        self.assertEqual(proxy.events("steering")[-1]["mode"], mode)
+        with tcp_client(self.port) as connection:
+            self.assertTrue(echoed(connection))
+
+
 class Verb(Upgrade):
     def test_it_waits_until_the_new_program_serves(self):
         proxy = self.start()
@@ -207,41 +235,14 @@ class Refused(Upgrade):
 
 class UnderLoad(Upgrade):
     def test_upgrades_lose_nothing(self):
-        web, plain = reserve_port(), reserve_port()
-        served = load("serve", "--listen", "127.0.0.1:0")
-        self.echo = served.stdout.readline().rpartition(" ")[2].strip()
-        self.start([tls_listener(web, certificates().leaf(), name="web",
-                                 ssl_policy="ELBSecurityPolicy-TLS13-1-2-2021-06"), tcp_listener(plain)])
-        resting = load("client", "--connect", f"127.0.0.1:{web}", "--tls", "idle", "--flows", 50)
-        self.assertEqual(resting.stdout.readline().strip(), "up 50")
-        stop, statuses = threading.Event(), []
-
-        def keep_running(port, *case):
-            while not stop.is_set():
-                client = load("client", "--connect", f"127.0.0.1:{port}", *case)
-                client.communicate(timeout=3 * harness.PATIENCE)
-                statuses.append(client.returncode)
-                if client.returncode:
-                    return
-        threads = [threading.Thread(target=keep_running, args=arguments, daemon=True) for arguments in (
-            (web, "--tls", "soak", "--flows", scaled(100, 20), "--concurrency", 10),
-            (plain, "soak", "--flows", scaled(200, 40), "--concurrency", 10),
-            (plain, "messages", "--seconds", 2, "--connections", 8))]
-        for thread in threads:
-            thread.start()
+        load = ConstantLoad(self)
+        self.echo = load.target
+        proxy = self.start(load.listeners)
+        load.begin()
         for _ in range(UPGRADES):
             self.install()
             self.upgraded()
-        stop.set()
-        for thread in threads:
-            thread.join()
-        resting.communicate("\n", timeout=harness.PATIENCE)
-        self.assertEqual((resting.returncode, set(statuses)), (0, {0}))
-        served.send_signal(signal.SIGTERM)
-        output, _ = served.communicate(timeout=harness.PATIENCE)
-        self.assertEqual(served.returncode, 0, output)
-        self.proxy.wait_counters(ActiveFlowCount=0, NewFlowCount=json.loads(output.splitlines()[-1])["flows"],
-                                 WorkerDeathCount=0)
+        load.end(proxy)
 
 
 if __name__ == "__main__":

@@ -31,7 +31,9 @@ CpuPlan plan_cpus(std::size_t workers);
 /// What one process of the service may run on from now on: one CPU. 0: the caller.
 base::Result<void> stay_on(unsigned cpu, pid_t process = 0);
 
-/// Takes the socket of a worker out of Steering::sockets() of a program that another process has loaded.
+/// Takes the socket of a worker out of Steering::sockets(), which may be those of a program that another
+/// process has loaded: a socket can be offered by one Steering at a time (EBUSY, reuseport_array_update_check
+/// in kernel/bpf/reuseport_array.c). Does nothing where none was offered.
 void withdraw(int sockets, std::size_t worker);
 
 class Steering {
@@ -57,11 +59,8 @@ class Steering {
   /// Connections may go to that socket from now on. It must listen in the group; it leaves by itself when it
   /// no longer listens.
   base::Result<void> offer(std::size_t listener, std::size_t worker, int socket);
-  /// The map that a listener's sockets are entered in, for whoever takes this one's place.
+  /// The map that a listener's sockets are entered in, for withdraw().
   int sockets(std::size_t listener) const;
-  /// No longer: a socket can be offered by one Steering at a time (EBUSY, reuseport_array_update_check in
-  /// kernel/bpf/reuseport_array.c). Does nothing where none was offered.
-  void withdraw(std::size_t listener, std::size_t worker);
   /// From now on under TLSPLICE_STEER_CPU. It must know no more CPUs than the machine had when this was
   /// loaded.
   base::Result<void> follow(const CpuPlan& cpus);
