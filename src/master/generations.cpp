@@ -176,6 +176,7 @@ void Generations::bury_generations() {
   const auto gone = [this](const std::unique_ptr<Generation>& generation) {
     if (generation->workers->anyone_alive()) return false;
     past_.add(generation->workers->counters());
+    if (current_) past_.limit(current_->workers->counters());
     if (!ending_) generation->log.info("generation_ended", {{"generation", generation->number}});
     return true;
   };

@@ -4,6 +4,7 @@
 #include <cstring>
 
 #include "tlsplice/base/expect.hpp"
+#include "tlsplice/wire/steering.h"
 
 namespace tlsplice::observe {
 namespace {
@@ -37,8 +38,8 @@ base::Result<void> make(base::SharedRows<Row>& rows, std::size_t count, int fd) 
 
 void Counters::add(const Negotiated& negotiated) {
   if constexpr (!kCounting) return;
-  tlsplice_negotiated* const last = negotiated_ + TLSPLICE_NEGOTIATED_ROWS - 1;
-  tlsplice_negotiated* row = negotiated_;
+  tlsplice_negotiated* const last = rows_.negotiated + TLSPLICE_NEGOTIATED_ROWS - 1;
+  tlsplice_negotiated* row = rows_.negotiated;
   while (row != last && row->side[0] != '\0' &&
          !(holds(row->side, negotiated.side) && holds(row->cipher, negotiated.cipher) &&
            holds(row->group, negotiated.group) && holds(row->protocol, negotiated.protocol))) {
@@ -60,7 +61,7 @@ void Counters::add_ktls(bool client, std::string_view where) {
   const auto* const known = std::ranges::find(kKtlsWords, where, &KtlsWord::word);
   if (known == std::end(kKtlsWords)) return;
   for (std::size_t way = 0; way < kWays; ++way) {
-    base::shared_add(ktls_[(client ? 0 : kWays) + way].*known->field);
+    base::shared_add(rows_.ktls[(client ? 0 : kWays) + way].*known->field);
   }
 }
 
@@ -80,9 +81,9 @@ std::uint64_t layout() {
   TLSPLICE_CONNECT_BUCKETS(TLSPLICE_MIX)
   TLSPLICE_FLOW_BUCKETS(TLSPLICE_MIX)
 #undef TLSPLICE_MIX
-  for (const std::size_t size :
-       {sizeof(tlsplice_counters), sizeof(tlsplice_listener), sizeof(tlsplice_target),
-        sizeof(tlsplice_negotiated), sizeof(tlsplice_ktls), sizeof(tlsplice_histograms)}) {
+  for (const std::size_t size : {sizeof(tlsplice_counters), sizeof(tlsplice_listener),
+                                 sizeof(tlsplice_target), sizeof(tlsplice_negotiated), sizeof(tlsplice_ktls),
+                                 sizeof(tlsplice_histograms), sizeof(tlsplice_worker_load)}) {
     mix(std::to_string(size) + ",");
   }
   return hash;
@@ -138,15 +139,7 @@ void CounterTable::enter_names(const Shape& shape) const {
 
 Counters CounterTable::worker(std::size_t index) const {
   TLSPLICE_EXPECT(index < workers(), "no such worker");
-  Counters own;
-  own.slot_ = &counters_[index];
-  own.listeners_ = &listeners_[index];
-  own.targets_ = &targets_[index];
-  own.negotiated_ = &negotiated_[index * TLSPLICE_NEGOTIATED_ROWS];
-  own.ktls_ = &ktls_[index * TLSPLICE_KTLS_ROWS];
-  own.histograms_ = &histograms_[index];
-  own.stride_ = stride();
-  return own;
+  return {first_rows(index), stride()};
 }
 
 FirstRows CounterTable::first_rows(std::size_t index) const {

@@ -1,6 +1,7 @@
 #include "tlsplice/observe/past.hpp"
 
 #include <cstring>
+#include <set>
 #include <span>
 
 namespace tlsplice::observe {
@@ -76,6 +77,18 @@ void Past::add(const CounterTable& generation) {
     negotiated_[{text(row.side), text(row.protocol), text(row.cipher), text(row.group)}] +=
         base::shared_get(row.NegotiatedCount);
   }
+}
+
+void Past::limit(const CounterTable& present) {
+  if (listeners_.size() + targets_.size() <= kNamesMax) return;
+  const Shape shape = present.shape();
+  std::set<std::string> listeners;
+  std::set<Name> targets;
+  for (const Shape::Listener& listener : shape.listeners) listeners.insert(listener.name);
+  for (const Shape::Target& target : shape.targets) targets.emplace(target.group, target.address);
+  std::erase_if(listeners_, [&](const auto& entry) { return !listeners.contains(entry.first); });
+  std::erase_if(histograms_, [&](const auto& entry) { return !listeners.contains(entry.first); });
+  std::erase_if(targets_, [&](const auto& entry) { return !targets.contains(entry.first); });
 }
 
 void Past::write(const CounterTable& present) const {

@@ -86,6 +86,23 @@ TEST(Past, WrittenAgainIsWhatItIsNow) {
   }
 }
 
+TEST(Past, IsNotRememberedForEver) {
+  Past past;
+  Shape shape{.workers = 1, .listeners = {{"web", "TLS"}}, .targets = {}};
+  for (std::size_t i = 0; i <= Past::kNamesMax; ++i) shape.targets.push_back({"app", std::to_string(i)});
+  const CounterTable before = table_of(shape);
+  before.worker(0).add(0, &L::NewFlowCount, 1);
+  before.worker(0).add(7, &T::NewFlowCount, 1);
+  before.worker(0).add(8, &T::NewFlowCount, 1);
+  past.add(before);
+  past.limit(table_of({.workers = 1, .listeners = {{"web", "TLS"}}, .targets = {{"app", "7"}}}));
+  const CounterTable after = table_of(shape);
+  past.write(after);
+  EXPECT_EQ(after.sum(0, &L::NewFlowCount), 1u);
+  EXPECT_EQ(after.sum(7, &T::NewFlowCount), 1u);
+  EXPECT_EQ(after.sum(8, &T::NewFlowCount), 0u);
+}
+
 TEST(Past, AsATableIsAddedElsewhere) {
   const CounterTable before = table_of(kBefore);
   before.worker(1).add(&C::NewFlowCount, 3);

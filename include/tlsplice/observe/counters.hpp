@@ -36,22 +36,33 @@ inline constexpr bool kCounting = false;  // tools/bench measures what counting 
 inline constexpr bool kCounting = true;
 #endif
 
+/// The first row of each kind that a worker has, or the past: `stride()` apart for listeners and targets,
+/// side by side for the others.
+struct FirstRows {
+  tlsplice_counters* counters;
+  tlsplice_listener* listeners;
+  tlsplice_target* targets;
+  tlsplice_negotiated* negotiated;
+  tlsplice_ktls* ktls;
+  tlsplice_histograms* histograms;
+};
+
 /// One worker's rows, by reference. Writing is for that worker only.
 class Counters {
  public:
-  void add(Counter counter, __u64 n = 1) { grow(slot_->*counter, n); }
+  void add(Counter counter, __u64 n = 1) { grow(rows_.counters->*counter, n); }
   void subtract(Counter counter, __u64 n = 1) { set(counter, get(counter) - n); }
-  __u64 get(Counter counter) const { return base::shared_get(slot_->*counter); }
+  __u64 get(Counter counter) const { return base::shared_get(rows_.counters->*counter); }
   void set(Counter counter, __u64 value) {
-    if constexpr (kCounting) base::shared_set(slot_->*counter, value);
+    if constexpr (kCounting) base::shared_set(rows_.counters->*counter, value);
   }
 
   // `listener` and `target` are places in the Shape.
   void add(std::size_t listener, ListenerCounter counter, __u64 n = 1) {
-    grow(listeners_[listener * stride_].*counter, n);
+    grow(rows_.listeners[listener * stride_].*counter, n);
   }
   void add(std::size_t target, TargetCounter counter, __u64 n = 1) {
-    grow(targets_[target * stride_].*counter, n);
+    grow(rows_.targets[target * stride_].*counter, n);
   }
   void subtract(std::size_t listener, ListenerCounter counter) {
     add(listener, counter, static_cast<__u64>(-1));
@@ -59,7 +70,7 @@ class Counters {
   void subtract(std::size_t target, TargetCounter counter) { add(target, counter, static_cast<__u64>(-1)); }
   /// What took that long, at this listener.
   void add(std::size_t listener, Timing timing, std::chrono::nanoseconds took) {
-    if constexpr (kCounting) count(histograms_[listener * stride_], timing, took);
+    if constexpr (kCounting) count(rows_.histograms[listener * stride_], timing, took);
   }
   /// A connection that negotiated this.
   void add(const Negotiated& negotiated);
@@ -69,17 +80,12 @@ class Counters {
 
  private:
   friend class CounterTable;
-  Counters() = default;
+  Counters(const FirstRows& rows, std::size_t stride) : rows_(rows), stride_(stride) {}
   static void grow(__u64& field, __u64 n) {
     if constexpr (kCounting) base::shared_add(field, n);
   }
-  tlsplice_counters* slot_ = nullptr;
-  tlsplice_listener* listeners_ = nullptr;
-  tlsplice_target* targets_ = nullptr;
-  tlsplice_negotiated* negotiated_ = nullptr;
-  tlsplice_ktls* ktls_ = nullptr;
-  tlsplice_histograms* histograms_ = nullptr;
-  std::size_t stride_ = 1;  // rows from one listener or target to the next
+  FirstRows rows_;
+  std::size_t stride_;  // rows from one listener or target to the next
 };
 
 /// What there is to count. Fixed for the service's life.
@@ -108,17 +114,6 @@ struct Backing {
   int histograms = -1;
 };
 
-/// The first row of each kind that a worker has, or the past: `stride()` apart for listeners and targets,
-/// side by side for the others.
-struct FirstRows {
-  tlsplice_counters* counters;
-  tlsplice_listener* listeners;
-  tlsplice_target* targets;
-  tlsplice_negotiated* negotiated;
-  tlsplice_ktls* ktls;
-  tlsplice_histograms* histograms;
-};
-
 /// What the rows are like in this program: tables of one that says otherwise cannot be read.
 std::uint64_t layout();
 
@@ -138,7 +133,7 @@ class CounterTable {
   __u64 sum(std::size_t listener, ListenerCounter counter) const;
   __u64 sum(std::size_t target, TargetCounter counter) const;
 
-  /// For observe::Past, whose own are those behind the last worker's.
+  /// Those of that worker; behind the last one's are those for the past (past.hpp).
   FirstRows first_rows(std::size_t worker) const;
   /// Whoever has the Shape and what the rows lie in can create() the same table again.
   Shape shape() const;

@@ -14,11 +14,16 @@
 namespace tlsplice::observe {
 
 /// Sums by name. What the present table has no row for (a listener that is gone) is kept, and shown again
-/// should it come back. A plain value.
+/// should it come back, unless there have been too many since. A plain value.
 class Past {
  public:
+  // Listeners and targets. Targets may come and go for ever.
+  static constexpr std::size_t kNamesMax = 8192;
+
   /// What the workers of that generation have counted so far; not its own past.
   void add(const CounterTable& generation);
+  /// With more than kNamesMax names, those go that the present table does not have.
+  void limit(const CounterTable& present);
   /// Into the rows for the past of the present one.
   void write(const CounterTable& present) const;
   /// All of it as a table of one worker, to be added to another Past elsewhere.
