@@ -33,6 +33,7 @@ constexpr std::size_t kForwardsMax = 5;
 
 HostPort read_address(TableReader& table, Seen& seen);
 void read_tls(TableReader& table, const std::filesystem::path& folder, Listener& listener);
+void read_handshake_timeout(TableReader& table, std::optional<Protocol> protocol, Listener& listener);
 Certificate read_certificate(TableReader& table, const std::filesystem::path& folder);
 std::filesystem::path read_path(TableReader& table, std::string_view key,
                                 const std::filesystem::path& folder);
@@ -62,6 +63,7 @@ Listener read_listener(TableReader table, const std::filesystem::path& folder, S
     if (protocol == Protocol::kTls) table.require("certificate", kCertificateExample);
     read_tls(table, folder, listener);
   }
+  read_handshake_timeout(table, protocol, listener);
   listener.forward = read_forward(table, seen);
   read_tcp(table, listener);
   read_relay(table, listener);
@@ -97,8 +99,6 @@ void read_tls(TableReader& table, const std::filesystem::path& folder, Listener&
           .choice<CertificateKeys>("certificate_keys",
                                    {{"rsa-2048", CertificateKeys::kDocument}, {"any", CertificateKeys::kAny}})
           .value_or(listener.certificate_keys);
-  listener.handshake_timeout = table.duration("handshake_timeout", kHandshakeTimeoutMin, kHandshakeTimeoutMax)
-                                   .value_or(listener.handshake_timeout);
   listener.ktls = read_ktls(table);
   auto name = table.text("ssl_policy");
   if (!name) return;
@@ -113,6 +113,21 @@ void read_tls(TableReader& table, const std::filesystem::path& folder, Listener&
                                                 in_quotes(name->value), in_quotes(near)));
   }
   listener.ssl_policy = std::move(name->value);
+}
+
+/// The limit of a TLS handshake and of a proxy's header in front: a TCP listener may have the latter.
+void read_handshake_timeout(TableReader& table, std::optional<Protocol> protocol, Listener& listener) {
+  constexpr std::string_view kKey = "handshake_timeout";
+  if (protocol == Protocol::kTcp && !table.has("proxy_protocol")) {
+    if (table.has(kKey)) {
+      table.wrong(kKey,
+                  "only for TLS listeners, and TCP listeners with proxy_protocol; remove it or set "
+                  R"(protocol = "TLS")");
+    }
+    return;
+  }
+  listener.handshake_timeout =
+      table.duration(kKey, kHandshakeTimeoutMin, kHandshakeTimeoutMax).value_or(listener.handshake_timeout);
 }
 
 Certificate read_certificate(TableReader& table, const std::filesystem::path& folder) {
@@ -146,8 +161,7 @@ std::filesystem::path read_path(TableReader& table, std::string_view key,
 }
 
 void refuse_tls(TableReader& table) {
-  for (const std::string_view key :
-       {"certificate", "certificate_keys", "ssl_policy", "handshake_timeout", "ktls"}) {
+  for (const std::string_view key : {"certificate", "certificate_keys", "ssl_policy", "ktls"}) {
     if (table.has(key)) table.wrong(key, R"(only for TLS listeners; remove it or set protocol = "TLS")");
   }
 }

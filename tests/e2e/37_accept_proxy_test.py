@@ -5,6 +5,7 @@ is trusted and sends none is refused, counted and named; others cannot pretend t
 
 import socket
 import ssl
+import time
 import unittest
 
 import harness
@@ -103,6 +104,17 @@ class WhoMayNot(unittest.TestCase):
                 "no proxy protocol header: not in time, and this peer's connections must begin with one",
                 "no proxy protocol header: the connection begins with something else",
                 "no proxy protocol header: the connection ended before it"])
+
+    def test_a_tcp_listener_has_the_same_limit(self):
+        port = reserve_port()
+        listener = tcp_listener(port, proxy_protocol=TRUST, handshake_timeout="1s")
+        with Proxy(service([listener], [group("127.0.0.1:9")])) as proxy:
+            began = time.monotonic()
+            with from_address("127.0.0.2", port) as silent:
+                self.assertEqual(silent.recv(1), b"")
+            self.assertLess(time.monotonic() - began, 1 + harness.scaled(2, 8))
+            [line] = proxy.wait_events("flow", end="proxy_header_failed")
+            self.assertIn("not in time", line["detail"])
 
     def test_others_cannot_pretend(self):
         target, port, tls = self.enterContext(Target(serve_echo)), reserve_port(), reserve_port()

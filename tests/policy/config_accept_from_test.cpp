@@ -37,6 +37,17 @@ TEST(ConfigAcceptFrom, HasNetworksAndAddresses) {
                 {"10.0.0.0", 8}, {"192.0.2.1", 32}, {"2001:db8::", 32}, {"::1", 128}, {"0.0.0.0", 0}}));
 }
 
+TEST(ConfigAcceptFrom, HasALimitAlsoOnATcpListener) {
+  const std::string trust = "proxy_protocol = { accept_from = [\"192.0.2.1\"] }\n";
+  const auto config = with(trust + "handshake_timeout = \"1500ms\"");
+  ASSERT_TRUE(config.has_value()) << to_string("t.toml", config.error().at(0));
+  EXPECT_EQ(config->listeners.at(0).handshake_timeout, Milliseconds(1'500));
+  EXPECT_EQ(with(trust)->listeners.at(0).handshake_timeout, kDefaultHandshakeTimeout);
+  EXPECT_EQ(mistakes(trust + "handshake_timeout = \"0s\""),
+            "t.toml:12:21: listener.handshake_timeout: \"0s\" is out of range, expected \"1ms\" to "
+            "\"3600s\"\n");
+}
+
 TEST(ConfigAcceptFrom, TellsMistakes) {
   const std::string such = ", expected one such as \"10.0.0.0/8\" or \"2001:db8::/32\"\n";
   const auto said = [](const std::string& network) {

@@ -293,7 +293,8 @@ on_truncation = "fin"
                 "t.toml:11:15: listener.certificate" + wrong,
                 "t.toml:12:20: listener.certificate_keys" + wrong,
                 "t.toml:13:14: listener.ssl_policy" + wrong,
-                "t.toml:14:21: listener.handshake_timeout" + wrong,
+                "t.toml:14:21: listener.handshake_timeout: only for TLS listeners, and TCP listeners with "
+                "proxy_protocol; remove it or set protocol = \"TLS\"",
                 "t.toml:15:17: listener.on_truncation: only where the listener or its target group is TLS; "
                 "remove it",
             }));

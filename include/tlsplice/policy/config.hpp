@@ -187,6 +187,7 @@ struct Listener {
   CertificateKeys certificate_keys = CertificateKeys::kDocument;
   std::string ssl_policy = kDefaultSslPolicy;
   std::vector<Forward> forward;  // 1 to 5 groups of one protocol, each once
+  // Also of a proxy's header in front.
   Milliseconds handshake_timeout = kDefaultHandshakeTimeout;
   Milliseconds idle_timeout = kDefaultIdleTimeout;
   OnTruncation on_truncation = OnTruncation::kReset;
