@@ -1,10 +1,8 @@
 #include "describe.hpp"
 
 #include <fmt/format.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <climits>
 #include <set>
 
 #include "attributes.hpp"
@@ -143,13 +141,6 @@ TargetHealth health_of(const Loaded& state, const TargetGroup& group, const Host
 }
 
 }  // namespace
-
-std::string load_balancer_of(const policy::Config& config) {
-  if (!config.access_log.load_balancer.empty()) return config.access_log.load_balancer;
-  char host[HOST_NAME_MAX + 1] = "localhost";
-  ::gethostname(host, sizeof host - 1);
-  return fmt::format("net/{}/0000000000000000", host);
-}
 
 ordered_json describe_listeners(const Loaded& state, const std::vector<const Listener*>& listeners) {
   ordered_json all = ordered_json::array();

@@ -15,9 +15,6 @@ namespace tlsplice::control {
 
 using nlohmann::ordered_json;
 
-/// The id of the load balancer as its access log has it: "net/my-load-balancer/50dc6c495c0c9188".
-std::string load_balancer_of(const policy::Config& config);
-
 /// {"Listeners": [...]}, of these listeners, in the order of the file.
 ordered_json describe_listeners(const Loaded& state, const std::vector<const policy::Listener*>& listeners);
 ordered_json describe_target_groups(const Loaded& state,

@@ -1,14 +1,12 @@
 #include "workers.hpp"
 
 #include <fcntl.h>
-#include <fmt/format.h>
 #include <sys/eventfd.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
 #include <algorithm>
 #include <cerrno>
-#include <climits>
 #include <csignal>
 #include <cstdlib>
 #include <thread>
@@ -198,14 +196,8 @@ observe::AccessLog Workers::access_log() {
                                                           observe::AccessLogFormat::kVersion2,
                                                           observe::AccessLogFormat::kJson};
   const policy::AccessLogSettings& settings = config_.access_log;
-  std::string load_balancer = settings.load_balancer;
-  if (load_balancer.empty()) {
-    char host[HOST_NAME_MAX + 1] = "localhost";
-    ::gethostname(host, sizeof host - 1);
-    load_balancer = fmt::format("net/{}/0000000000000000", host);
-  }
   return {std::move(access_log_), kFormats[static_cast<std::size_t>(settings.format)],
-          std::move(load_balancer)};
+          policy::load_balancer_of(config_)};
 }
 
 void Workers::reopen_access_log() {

@@ -8,6 +8,7 @@
 
 #include <algorithm>
 #include <cerrno>
+#include <climits>
 #include <iterator>
 #include <tuple>
 #include <vector>
@@ -87,6 +88,13 @@ std::vector<Mistake> cross_check(const Config& config) {
 const TargetGroup* Config::target_group(std::string_view name) const {
   const auto found = std::ranges::find(target_groups, name, &TargetGroup::name);
   return found == target_groups.end() ? nullptr : &*found;
+}
+
+std::string load_balancer_of(const Config& config) {
+  if (!config.access_log.load_balancer.empty()) return config.access_log.load_balancer;
+  char host[HOST_NAME_MAX + 1] = "localhost";
+  ::gethostname(host, sizeof host - 1);
+  return fmt::format("net/{}/0000000000000000", host);
 }
 
 std::string to_string(const HostPort& address) {

@@ -1,6 +1,9 @@
 // Promised: there is no access log unless the file asks for one; then it is where the file says, in the
 // document's format unless told otherwise, and what cannot be one is a mistake that names what could.
 #include <gtest/gtest.h>
+#include <unistd.h>
+
+#include <climits>
 
 #include "minimal.hpp"
 #include "tlsplice/policy/config.hpp"
@@ -29,6 +32,9 @@ TEST(ConfigAccessLog, IsInTheDocumentsFormatByDefault) {
   EXPECT_EQ(settings.file, "/var/log/tlsplice/access.log");
   EXPECT_EQ(settings.format, AccessLogFormat::kVersion1);
   EXPECT_EQ(settings.load_balancer, "");
+  char host[HOST_NAME_MAX + 1] = "";
+  ASSERT_EQ(::gethostname(host, sizeof host), 0);
+  EXPECT_EQ(load_balancer_of({}), std::string("net/") + host + "/0000000000000000");
 }
 
 TEST(ConfigAccessLog, TakesEveryFormat) {
@@ -49,6 +55,7 @@ TEST(ConfigAccessLog, TakesTheIdOfALoadBalancer) {
   const auto config = with("file = \"stdout\"\nload_balancer = \"net/web/50dc6c495c0c9188\"");
   ASSERT_TRUE(config.has_value());
   EXPECT_EQ(config->access_log.load_balancer, "net/web/50dc6c495c0c9188");
+  EXPECT_EQ(load_balancer_of(*config), "net/web/50dc6c495c0c9188");
 }
 
 TEST(ConfigAccessLog, AMistakeNamesWhatWouldBeRight) {

@@ -211,7 +211,7 @@ enum class AccessLogFormat : std::uint8_t { kVersion1, kVersion2, kJson };
 struct AccessLogSettings {
   std::string file;                                     // a path, or "stdout"; empty: none
   AccessLogFormat format = AccessLogFormat::kVersion1;  // the document's
-  std::string load_balancer;  // the line's field `elb`; empty: made of the host's name
+  std::string load_balancer;                            // the line's field `elb`; empty: see load_balancer_of
 };
 
 struct AdminSettings {
@@ -245,6 +245,10 @@ struct Config {
   /// The group of that name, or null. Valid while the Config is neither changed nor moved.
   const TargetGroup* target_group(std::string_view name) const;
 };
+
+/// The id of the load balancer, "net/my-load-balancer/50dc6c495c0c9188": what the access log is told, or one
+/// made of this host's name.
+std::string load_balancer_of(const Config& config);
 
 /// One mistake, for people: "quickstart.toml:12:1: listener.ssl_polcy: unknown key, did you mean ssl_policy?"
 struct Mistake {
