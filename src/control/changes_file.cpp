@@ -114,12 +114,7 @@ namespace {
 ListenerChange read_listener(JsonReader reader) {
   ListenerChange change;
   change.ssl_policy = reader.text("ssl_policy");
-  if (auto pair = reader.object("certificate")) {
-    auto chain = pair->required_text("chain", "the path of a PEM file");
-    auto key = pair->required_text("key", "the path of a PEM file");
-    pair->finish();
-    if (chain && key) change.certificate = {*std::move(chain), *std::move(key)};
-  }
+  change.certificate = read_certificate(reader);
   if (auto action = reader.object("default_action")) {
     change.forward = action->required_text("forward", "the name of a target group");
     action->finish();

@@ -144,12 +144,7 @@ Planned plan_listener(JsonReader& arguments, Objections& objections) {
   const std::string name = required_name(arguments, "listener", R"(the name of a listener such as "web")");
   ListenerChange wish;
   wish.ssl_policy = arguments.text("ssl_policy");
-  if (auto certificate = arguments.object("certificate")) {
-    auto chain = certificate->required_text("chain", "the path of a PEM file");
-    auto key = certificate->required_text("key", "the path of a PEM file");
-    certificate->finish();
-    if (chain && key) wish.certificate = {*std::move(chain), *std::move(key)};
-  }
+  wish.certificate = read_certificate(arguments);
   if (const auto forward = arguments.text("forward")) wish.forward = name_in(*forward);
   arguments.finish();
   if (objections.empty() && wish == ListenerChange{}) {

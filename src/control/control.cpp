@@ -47,10 +47,6 @@ Control::Control(Loaded loaded, Service service, base::Log log)
 
 Control::~Control() = default;
 
-bool Control::knows(std::string_view command) {
-  return find_command(command) != nullptr;
-}
-
 void Control::answer(std::string_view name, std::string_view arguments, Reply reply) {
   const Command* const command = find_command(name);
   Objections objections;

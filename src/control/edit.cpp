@@ -71,6 +71,16 @@ std::expected<HostPort, std::string> parse_target(std::string_view text) {
   return target;
 }
 
+std::optional<ListenerChange::Certificate> read_certificate(JsonReader& reader) {
+  auto pair = reader.object("certificate");
+  if (!pair) return std::nullopt;
+  auto chain = pair->required_text("chain", "the path of a PEM file");
+  auto key = pair->required_text("key", "the path of a PEM file");
+  pair->finish();
+  if (!chain || !key) return std::nullopt;
+  return ListenerChange::Certificate{*std::move(chain), *std::move(key)};
+}
+
 const policy::Listener* find_listener(const policy::Config& config, std::string_view name,
                                       std::string_view key, Objections& objections) {
   return find_named(config.listeners, "listener", "ListenerNotFound", name, key, objections);

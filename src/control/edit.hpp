@@ -6,6 +6,7 @@
 #include <string>
 #include <vector>
 
+#include "json_reader.hpp"
 #include "tlsplice/control/changes.hpp"
 
 namespace tlsplice::control {
@@ -22,6 +23,9 @@ bool contains(const std::vector<policy::HostPort>& targets, const policy::HostPo
 
 /// The address of a target, or what is wrong with it.
 std::expected<policy::HostPort, std::string> parse_target(std::string_view text);
+
+/// The member "certificate", if it is there and right.
+std::optional<ListenerChange::Certificate> read_certificate(JsonReader& reader);
 
 /// The listener or target group of that name, or null; then what is wrong is noted under `key`.
 const policy::Listener* find_listener(const policy::Config& config, std::string_view name,

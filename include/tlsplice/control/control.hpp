@@ -50,7 +50,6 @@ class Control {
   /// A JSON object, or what went wrong, for people, in one or more lines.
   using Answer = std::expected<std::string, std::string>;
   using Reply = std::function<void(Answer)>;
-  static bool knows(std::string_view command);
   /// `arguments` is a JSON object. The reply is called once, maybe before this returns; it may outlive
   /// whoever asked. Not before the service can take over a configuration.
   void answer(std::string_view command, std::string_view arguments, Reply reply);
