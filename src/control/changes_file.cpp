@@ -81,6 +81,8 @@ std::expected<Changes, Objections> read_changes(const std::filesystem::path& fil
 }
 
 Result<StagedChanges> StagedChanges::write(const std::filesystem::path& file, const Changes& changes) {
+  // A folder that cannot be written to is no obstacle to a reload that changes nothing in it.
+  if (const auto there = read_changes(file); there && *there == changes) return StagedChanges("", "");
   if (changes.empty()) return StagedChanges(file.string(), "");
   const std::string text = format_changes(changes);
   if (text.size() > kFileMax) return base::fail(Error::invalid("these would be more than 1 MiB of changes"));
@@ -95,6 +97,7 @@ StagedChanges::~StagedChanges() {
 }
 
 Result<void> StagedChanges::commit() {
+  if (file_.empty()) return {};
   if (staged_.empty()) {
     if (::unlink(file_.c_str()) == 0 || errno == ENOENT) return {};
     return base::fail(Error::system(fmt::format("remove {}", file_), errno));

@@ -201,12 +201,12 @@ Planned plan_attributes(JsonReader& arguments, Objections& objections) {
 
 Planned plan_reset(JsonReader& arguments, Objections&) {
   arguments.finish();
-  return {
-      .plan = [](const Loaded& now) -> std::expected<Loaded, Objections> {
-        return Loaded{.file = now.file, .changes = {}, .config = now.file, .dropped = {}};
-      },
-      .answer = [](const Loaded& before,
-                   const Loaded&) { return ordered_json{{"Undone", tell(before.changes, before.file)}}; }};
+  return {.plan = [](const Loaded& now) -> std::expected<Loaded, Objections> {
+            return Loaded{.file = now.file, .changes = {}, .config = now.file, .dropped = {}};
+          },
+          .answer = [](const Loaded& before,
+                       const Loaded&) { return ordered_json{{"Undone", tell(before.changes, before.file)}}; },
+          .even_if_same = true};  // what is on the disk may be something else, and be what has to go
 }
 
 Planned plan_reload(JsonReader& arguments, Objections&) {

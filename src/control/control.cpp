@@ -39,7 +39,7 @@ Control::Control(Loaded loaded, Service service, base::Log log)
     log_.warning("change_dropped", {{"file", file}, {"why", line}});
   if (!now_.changes.empty())
     log_.info("changes", {{"file", file}, {"what", all_of(tell(now_.changes, now_.file))}});
-  if (now_.dropped.empty()) return;
+  // Without those that were dropped, or that the file has caught up with: it may change its mind.
   auto staged = StagedChanges::write(file, now_.changes);
   const auto kept = staged ? staged->commit() : base::fail(std::move(staged.error()));
   if (!kept) log_.warning("changes_not_kept", {{"file", file}, {"why", kept.error().text()}});

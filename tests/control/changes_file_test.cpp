@@ -1,12 +1,15 @@
 // Promised: changes come back from their file as they were written; a file that cannot be right, however
 // hostile, says what is wrong with it; a write that fails or is given up leaves the old file as it was.
 #include <gtest/gtest.h>
+#include <sched.h>
+#include <sys/mount.h>
 #include <unistd.h>
 
 #include <cstdlib>
 #include <filesystem>
 #include <fstream>
 
+#include "../base/child.hpp"
 #include "configured.hpp"
 #include "tlsplice/control/changes.hpp"
 #include "tlsplice/control/load.hpp"
@@ -78,9 +81,9 @@ TEST_F(ChangesFile, ComesBackAsItWasWritten) {
 
 TEST_F(ChangesFile, IsAsItWasUntilTheNewOneIsWhole) {
   write(some());
+  Changes other = some();
+  other.listeners.clear();
   {
-    Changes other = some();
-    other.listeners.clear();
     const auto staged = StagedChanges::write(file_, other);
     ASSERT_TRUE(staged);
     EXPECT_EQ(read_changes(file_).value(), some());
@@ -88,10 +91,38 @@ TEST_F(ChangesFile, IsAsItWasUntilTheNewOneIsWhole) {
   EXPECT_EQ(read_changes(file_).value(), some());
   EXPECT_EQ(files(), 2u) << "what was given up is gone";
   std::filesystem::create_directory(file_.string() + ".new");  // a name that cannot be written
-  const auto staged = StagedChanges::write(file_, some());
+  const auto staged = StagedChanges::write(file_, other);
   ASSERT_FALSE(staged);
   EXPECT_NE(staged.error().text().find(file_.string() + ".new"), std::string::npos);
   EXPECT_EQ(read_changes(file_).value(), some());
+}
+
+/// "skip" where it cannot be done.
+std::string make_read_only(const std::filesystem::path& folder) {
+  const char* const path = folder.c_str();
+  const bool done = ::unshare(CLONE_NEWNS) == 0 &&
+                    ::mount(nullptr, "/", nullptr, MS_REC | MS_PRIVATE, nullptr) == 0 &&
+                    ::mount(path, path, nullptr, MS_BIND, nullptr) == 0 &&
+                    ::mount(nullptr, path, nullptr, MS_REMOUNT | MS_BIND | MS_RDONLY, nullptr) == 0;
+  return done ? "" : "skip";
+}
+
+TEST_F(ChangesFile, IsNotTouchedWhenItIsAsItShouldBe) {
+  const auto write_there = [&](const Changes& changes) {
+    return tests::in_child([&]() -> std::string {
+      if (std::string why = make_read_only(folder_); !why.empty()) return why;
+      auto staged = StagedChanges::write(file_, changes);
+      if (!staged) return staged.error().text();
+      const auto kept = staged->commit();
+      return kept ? "" : kept.error().text();
+    });
+  };
+  const std::string said = write_there({});
+  if (said == "skip") GTEST_SKIP() << "no file system can be made read-only here";
+  EXPECT_EQ(said, "");
+  write(some());
+  EXPECT_EQ(write_there(some()), "");
+  EXPECT_EQ(write_there({}), "remove " + file_.string() + ": Read-only file system");
 }
 
 TEST_F(ChangesFile, FollowsNoLinkSomebodyLaid) {

@@ -25,6 +25,11 @@ class ControlTest : public testing::Test {
     folder_ = ::mkdtemp(name);
     config_ = folder_ / "t.toml";
     std::ofstream(config_) << kConfigured;
+    start();
+  }
+  ~ControlTest() override { std::filesystem::remove_all(folder_); }
+
+  void start() {
     auto loaded = load(config_);
     EXPECT_TRUE(loaded) << loaded.error().at(0);
     control_.emplace(*std::move(loaded),
@@ -44,7 +49,6 @@ class ControlTest : public testing::Test {
                                  }},
                      base::Log(STDERR_FILENO, base::LogLevel::kError, base::LogFormat::kLogfmt));
   }
-  ~ControlTest() override { std::filesystem::remove_all(folder_); }
 
   /// What is answered, or "error: ..."; "nothing yet" until then.
   std::shared_ptr<std::string> ask(const std::string& command, const json& arguments = json::object()) {
@@ -222,6 +226,13 @@ TEST_F(ControlTest, AllChangesAreUndoneAtOnce) {
   EXPECT_FALSE(std::filesystem::exists(changes_file(config_)));
 }
 
+TEST_F(ControlTest, WhatSomebodyElseWroteIsUndoneToo) {
+  std::ofstream(changes_file(config_)) << "{";
+  EXPECT_NE(ask("reload")->find("tlsplice reset-changes"), std::string::npos);
+  EXPECT_EQ(answer("reset-changes"), (json{{"Undone", json::array()}}));
+  EXPECT_FALSE(std::filesystem::exists(changes_file(config_)));
+}
+
 TEST_F(ControlTest, AReloadReadsTheFileAndKeepsTheChanges) {
   answer("register-targets", targets("app", {"192.0.2.3:8080"}));
   std::string text(kConfigured);
@@ -246,6 +257,25 @@ TEST_F(ControlTest, AChangeOfWhatTheFileNoLongerHasIsDropped) {
   EXPECT_EQ(answer("reload"), (json{{"Changes", json::array()},
                                     {"Dropped", {"target group secure is no longer in the file"}}}));
   EXPECT_FALSE(std::filesystem::exists(changes_file(config_)));
+}
+
+TEST_F(ControlTest, AChangeThatTheFileHasCaughtUpWithIsDropped) {
+  Changes changes;
+  changes.listeners["web"].ssl_policy = "ELBSecurityPolicy-2015-05";
+  changes.listeners["web"].forward = "app";  // as the file has it
+  auto staged = StagedChanges::write(changes_file(config_), changes);
+  ASSERT_TRUE(staged && staged->commit());
+  start();
+  changes.listeners["web"].forward.reset();
+  EXPECT_EQ(kept(), changes) << "the file may change its mind";
+}
+
+TEST_F(ControlTest, WhereNothingIsToBeKeptNothingIsWritten) {
+  answer("register-targets", targets("app", {"192.0.2.3:8080"}));
+  std::filesystem::create_directory(changes_file(config_).string() + ".new");
+  EXPECT_EQ(answer("reload").at("Changes").size(), 1u);
+  answer("modify-listener", {{"listener", "web"}, {"forward", "app"}});
+  EXPECT_EQ(handed_.size(), 3u);
 }
 
 TEST_F(ControlTest, AChangeThatCannotBeKeptIsRefused) {

@@ -78,7 +78,7 @@ std::filesystem::path changes_file(const std::filesystem::path& config);
 std::expected<Changes, Objections> read_changes(const std::filesystem::path& file);
 
 /// The new text of a file, safely on the disk under another name until commit() gives it its own; without, it
-/// is gone. No changes means no file.
+/// is gone. No changes means no file; where the file says the same already, nothing is done to it.
 class StagedChanges {
  public:
   static base::Result<StagedChanges> write(const std::filesystem::path& file, const Changes& changes);
@@ -92,7 +92,7 @@ class StagedChanges {
 
  private:
   StagedChanges(std::string file, std::string staged) : file_(std::move(file)), staged_(std::move(staged)) {}
-  std::string file_;
+  std::string file_;    // empty: it is as it should be
   std::string staged_;  // empty: nothing is there
 };
 
