@@ -58,7 +58,9 @@ int upgrade(const std::string& admin_socket) {
   static constexpr base::Milliseconds kPatience{20'000};
   const auto failed = admin::ask(admin_socket, kName, admin::kWorkPatience);
   // A program that is replaced breaks off: no answer is a good one.
-  if (!failed && failed.error().fault == base::Fault::kInvalid) return complain(kName, failed.error().text());
+  const bool broke_off = !failed && (failed.error().fault == base::Fault::kProtocol ||
+                                     failed.error().fault == base::Fault::kReset);
+  if (!failed && !broke_off) return complain(kName, failed.error().text());
   base::Error last = failed ? base::Error::invalid("an answer that was not expected") : failed.error();
   for (const base::Instant end = base::now() + kPatience; base::now() < end;) {
     const auto answer = admin::ask(admin_socket, "describe-listeners");

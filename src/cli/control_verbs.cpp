@@ -36,7 +36,9 @@ void ask(CLI::App& command, Chosen& chosen, std::function<json()> arguments) {
     chosen = [=] {
       const auto socket = admin_socket(service->socket, service->config);
       if (!socket) return kExitFailed;
-      return control(*socket, {.name = name, .arguments = arguments().dump()}, output_of(*output));
+      // What is no UTF-8 names nothing that the service has.
+      std::string text = arguments().dump(-1, ' ', false, json::error_handler_t::replace);
+      return control(*socket, {.name = name, .arguments = std::move(text)}, output_of(*output));
     };
   });
 }

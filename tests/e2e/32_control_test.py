@@ -119,6 +119,9 @@ class Errors(unittest.TestCase):
                         f'listeners.web.ssl_policy: "{NEW}1" is no security policy, did you mean "{NEW}"?',
                      "modify-listener", "--listener", "web", "--ssl-policy", NEW + "1")
 
+    def test_what_is_no_text(self):
+        self.refused(1, "(ListenerNotFound)", "describe-listeners", "--listener", "w\udcffb")
+
     def test_what_cannot_be(self):
         self.refused(1, "only for TLS listeners, and plain is a TCP listener",
                      "modify-listener", "--listener", "plain", "--ssl-policy", NEW)
@@ -150,9 +153,11 @@ class Errors(unittest.TestCase):
                      "modify-listener", "--listener", "web", "--default-action", "redirect=app")
 
     def test_nobody_there(self):
-        done = run_program("describe-listeners", "--socket", "/nowhere/admin.sock")
-        self.assertEqual(done.returncode, 1)
-        self.assertIn("no service answers on /nowhere/admin.sock", done.stderr)
+        for verb in "describe-listeners", "reload", "upgrade", "stop":
+            done = run_program(verb, "--socket", "/nowhere/admin.sock")
+            self.assertEqual(done.returncode, 1)
+            self.assertTrue(done.stderr.startswith(
+                f"tlsplice {verb}: no service answers on /nowhere/admin.sock"), done.stderr)
 
     def test_hostile_requests(self):
         for request in (b'{"command": "modify-listener", "arguments": ' + b"[" * 60000,
