@@ -7,6 +7,7 @@
 #include <fmt/format.h>
 #include <linux/fib_rules.h>
 #include <net/if.h>
+#include <netlink/errno.h>
 #include <netlink/route/route.h>
 #include <netlink/route/rule.h>
 #include <sys/un.h>
@@ -61,11 +62,12 @@ std::optional<Address> target_of(rtnl_rule* rule) {
 Result<std::vector<Rule>> rules_there(Connection& connection) {
   constexpr const char* kDoing = "list policy rules";
   nl_cache* listed = nullptr;
+  std::vector<Rule> rules;
   if (const int error = rtnl_rule_alloc_cache(connection.get(), AF_UNSPEC, &listed); error < 0) {
+    if (error == -NLE_OPNOTSUPP) return rules;  // no policy routing, no rules: add_rule says so if it matters
     return base::fail(library_error(kDoing, error));
   }
   const std::unique_ptr<nl_cache, FreedBy<nl_cache_free>> cache(listed);
-  std::vector<Rule> rules;
   for (nl_object* each = nl_cache_get_first(listed); each != nullptr; each = nl_cache_get_next(each)) {
     auto* rule = reinterpret_cast<rtnl_rule*>(each);
     std::uint8_t protocol = 0;
@@ -219,14 +221,16 @@ Result<void> LocalDelivery::follow(const std::vector<Address>& targets) {
     if (targets.empty() && there->empty()) return {};
     if (auto taken = take_table(); !taken) return taken;
   }
-  for (const int family : kFamilies) {
-    if (!has_family(targets, family)) continue;
-    if (auto added = add_route(*connection, table_, family); !added) return added;
-  }
+  // The rules first: a kernel without policy routing refuses them, and has no table for the route but its
+  // main one.
   for (const Address& target : targets) {
     const auto is_there = [&](const Rule& rule) { return rule.table == table_ && rule.target == target; };
     if (std::ranges::any_of(*there, is_there)) continue;
     if (auto added = add_rule(*connection, table_, target); !added) return added;
+  }
+  for (const int family : kFamilies) {
+    if (!has_family(targets, family)) continue;
+    if (auto added = add_route(*connection, table_, family); !added) return added;
   }
   if (auto reduced = reduce(*connection, table_, *there, targets); !reduced) return reduced;
   for (std::uint32_t table = kFirstTable; table < kFirstTable + kTables; ++table) {

@@ -217,7 +217,7 @@ std::string without_the_right() {
   if (auto done = delivery.follow({}); !done) return "nothing wanted: " + done.error().text();
   const auto refused = delivery.follow({kFirst});
   return differs("words", refused ? "none" : refused.error().text(),
-                 "add a route by the loopback device to table 7640: Operation not permitted");
+                 "add a policy rule for what 10.2.0.2:8080 sends: Operation not permitted");
 }
 
 TEST(LocalDelivery, NeedsARight) {
