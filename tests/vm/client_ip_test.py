@@ -1,7 +1,8 @@
 """Promised: client IP preservation is the same on Debian's own kernels. The tests of its room and the
-end-to-end test run in guests, with fewer flows than here.
+end-to-end test run in guests, with fewer flows than here. No test of ctest: to be run by hand after changes
+to either, some minutes a kernel.
 
-    VM_KERNELS="6.1 6.12" TLSPLICE=build/release/tlsplice client_ip_test.py
+    VM_KERNELS="6.1 6.12" TLSPLICE=build/release/tlsplice python3 -B tests/vm/client_ip_test.py
 """
 import unittest
 
