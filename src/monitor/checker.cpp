@@ -7,9 +7,11 @@ namespace {
 
 using T = tlsplice_target;
 
-base::Milliseconds part_of(base::Milliseconds interval) {
+/// Until the second check: the first one has all its time, whatever the part of the interval.
+base::Milliseconds first_wait(const policy::HealthCheck& settings) {
   static std::minstd_rand random(std::random_device{}());  // spreads load; nobody's secret
-  return base::Milliseconds(std::uniform_int_distribution<std::int64_t>(1, interval.count())(random));
+  std::uniform_int_distribution<std::int64_t> part(1, settings.interval.count());
+  return settings.timeout + base::Milliseconds(part(random));
 }
 
 }  // namespace
@@ -30,8 +32,8 @@ void Checker::begin(base::Milliseconds delay) {
 }
 
 void Checker::turn() {
-  const base::Milliseconds interval = setup_.question.settings.interval;
-  timer_.add(std::exchange(first_, false) ? part_of(interval) : interval);
+  const policy::HealthCheck& settings = setup_.question.settings;
+  timer_.add(std::exchange(first_, false) ? first_wait(settings) : settings.interval);
   if (const unsigned long held_back = lines_.summary(base::now())) {
     setup_.log.warning("target_health_flapping", {{"target_group", targets::word(setup_.row.target_group)},
                                                   {"target", targets::word(setup_.row.target)},

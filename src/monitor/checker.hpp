@@ -27,8 +27,8 @@ class Checker {
   };
   explicit Checker(Setup setup);
 
-  /// The first check comes after so long, the second one at a random point of the interval after it, the
-  /// others an interval apart: targets that begin together do not stay together.
+  /// The first check comes after so long, the second one after the timeout and a random part of the interval,
+  /// the others an interval apart: targets that begin together do not stay together.
   void begin(base::Milliseconds delay);
 
  private:

@@ -175,6 +175,17 @@ class Http(Health):
         self.wait_state(well, "healthy")
         self.assertEqual(self.shares(20), {"well": 20})
 
+    def test_a_slow_answer_is_as_good(self):
+        """Also at first, when the second check comes at a random time."""
+        def serve(connection):
+            connection.recv(4096)
+            time.sleep(TIMEOUT / 2)
+            connection.sendall(b"HTTP/1.0 200\n\n")
+        made = [self.target(serve, kind=RawTarget) for _ in range(8)]
+        self.start(group(*made, health_check=http_check(unhealthy_threshold=1)))
+        wait_until("further checks of all", lambda: all(target.accepted > 2 for target in made))
+        self.assertEqual({line["state"] for line in self.proxy.events("target_health")}, {"healthy"})
+
     def test_a_large_answer_is_as_good(self):
         def serve(connection):
             connection.recv(4096)
