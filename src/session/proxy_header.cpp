@@ -8,7 +8,6 @@
 #include <cerrno>
 #include <span>
 
-#include "tlsplice/net/socket.hpp"
 #include "tlsplice/proxy_protocol/header.hpp"
 #include "tlsplice/uring/ops.hpp"
 
@@ -21,7 +20,7 @@ std::vector<std::byte> Introduction::header() const {
   proxy_protocol::Extras extras;
   if (settings.authority) extras.authority = flow.server_name;
   if (settings.ssl && flow.tls) extras.tls = {.version = flow.protocol, .cipher = flow.cipher};
-  return proxy_protocol::proxy_header(flow.client, net::local_address(client_socket), extras);
+  return proxy_protocol::proxy_header(flow.client, flow.destination, extras);
 }
 
 uring::Task<base::Result<void>> send_header(uring::Ring& ring, uring::Stop& stop, int target_socket,

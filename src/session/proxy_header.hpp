@@ -19,7 +19,6 @@ namespace tlsplice::session {
 struct Introduction {
   const observe::FlowRecord& flow;  // the client's handshake is done
   const policy::ProxyProtocol& settings;
-  int client_socket;
 
   /// The same bytes each time.
   std::vector<std::byte> header() const;

@@ -236,7 +236,7 @@ Task<std::expected<StreamPointer, End>> Session::meet_target(std::uint64_t hash)
   net::set_no_delay(socket->get());
   const bool tls = group.protocol == Protocol::kTls;
   if (const auto& header = group.proxy_protocol_v2; header.enabled) {
-    const Introduction introduction{record_, header, client_socket_};
+    const Introduction introduction{record_, header};
     if (!tls && header.placement == policy::HeaderPlacement::kOnFirstAckWithPayload) {
       co_return std::make_unique<HeadedStream>(std::move(*socket), introduction);
     }

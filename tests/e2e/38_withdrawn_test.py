@@ -10,7 +10,7 @@ import unittest
 import harness
 from certificates import certificates
 from harness import Proxy, group, reserve_port, run_program, service, tcp_listener, tls_listener, wait_until
-from peers import RESET, Target, TcpEnd, echoed, serve_echo, tcp_client, tls_client
+from peers import RESET, Target, TcpEnd, echoed, exchange_of, serve_echo, tcp_client, tls_client
 
 CHECK = {"interval": "300ms", "timeout": "250ms", "healthy_threshold": 2, "unhealthy_threshold": 2}
 
@@ -137,8 +137,9 @@ class Deregistered(Withdrawn):
         only = self.enterContext(Target(serve_echo))
         self.start(only)
         self.ask("deregister-targets", "--targets", only.address)
-        with tcp_client(self.ports["plain"]) as flow:
-            self.assert_reset(flow)
+        address, *met = exchange_of(self.ports["plain"])
+        self.assertEqual(met, [b"", RESET])
+        self.assertEqual(self.proxy.flow_of(address)["detail"], "target group app has no targets")
         self.ask("register-targets", "--targets", only.address)
         with tcp_client(self.ports["plain"]) as flow:
             self.assertTrue(echoed(flow))

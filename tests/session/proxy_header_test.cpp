@@ -25,10 +25,11 @@ class ProxyHeader : public testing::Test {
  protected:
   ProxyHeader() {
     record_.client = net::peer_address(client_.ours.get());
+    record_.destination = net::local_address(client_.ours.get());
     record_.target = net::peer_address(target_.ours.get());
   }
 
-  Introduction introduction() { return {record_, settings_, client_.ours.get()}; }
+  Introduction introduction() { return {record_, settings_}; }
   std::string header() {
     const auto whole = introduction().header();
     return {reinterpret_cast<const char*>(whole.data()), whole.size()};
