@@ -104,7 +104,7 @@ class Exhaustion(unittest.TestCase):
         first = [self.connect(front) for front in ("TLS", "TCP")]
         for front in ("TLS", "TCP"):
             with self.subTest(front):
-                limit_worker(pid, "nofile", self.highest_descriptor(pid) + 12)
+                limit_worker(pid, "nofile", self.limit_for(pid, 12))
                 clients = self.fill(front, 30)
                 self.refuse_many(front, 50, "descriptors", "RejectedFlowCount_Descriptors")
                 self.all_alive(first + clients)
@@ -117,8 +117,10 @@ class Exhaustion(unittest.TestCase):
         self.assertEqual(self.proxy.workers()[0], pid)
         self.assertEqual(self.proxy.counters()["WorkerDeathCount"], 0)
 
-    def highest_descriptor(self, pid):
-        return max(int(name) for name in os.listdir(f"/proc/{pid}/fd"))
+    def limit_for(self, pid, more):
+        """The limit below which so many descriptors are free: those in use have gaps."""
+        used = {int(name) for name in os.listdir(f"/proc/{pid}/fd")}
+        return [number for number in range(len(used) + more) if number not in used][more - 1] + 1
 
     def assert_not_spinning(self, pid):
         """A connection that cannot be accepted must not keep the worker busy."""
@@ -136,7 +138,7 @@ class Exhaustion(unittest.TestCase):
         """The limit stays: ending some flows is what lets new ones in."""
         self.start(workers=1)
         pid = self.proxy.workers()[0]
-        limit_worker(pid, "nofile", self.highest_descriptor(pid) + 20)
+        limit_worker(pid, "nofile", self.limit_for(pid, 20))
         clients = self.fill("TCP", 40)
         for client in clients[:4]:
             client.close()
