@@ -111,10 +111,10 @@ void Server::watch(std::vector<pollfd>& watched) const {
     watched.push_back({.fd = listener_.get(), .events = POLLIN, .revents = 0});
   for (const Connection& connection : connections_) {
     // One that waits is watched for its end, which needs no asking for.
-    const short events = connection.step == Step::kReading   ? POLLIN
-                         : connection.step == Step::kWriting ? POLLOUT
-                                                             : 0;
-    watched.push_back({.fd = connection.socket.get(), .events = events, .revents = 0});
+    const int events = connection.step == Step::kReading   ? POLLIN
+                       : connection.step == Step::kWriting ? POLLOUT
+                                                           : 0;
+    watched.push_back({.fd = connection.socket.get(), .events = static_cast<short>(events), .revents = 0});
   }
 }
 

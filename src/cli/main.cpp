@@ -42,7 +42,7 @@ void setup_flows(CLI::App& command, Chosen& chosen);
 void setup_top(CLI::App& command, Chosen& chosen);
 int usage_error(const CLI::App& app, const CLI::ParseError& error);
 
-constexpr std::array<Verb, 6> kVerbs{{
+constexpr std::array<Verb, 6> kOwnVerbs{{
     {"run", "Serve in the foreground", setup_run},
     {"check", "Validate a configuration, and say what this OpenSSL and this kernel can do for it",
      setup_check},
@@ -57,7 +57,7 @@ int dispatch(int argc, char** argv) {
   app.set_version_flag("--version", "tlsplice " TLSPLICE_VERSION);
   app.footer("tlsplice VERB --help says more about a verb.");
   Chosen chosen;
-  for (const std::span<const Verb> verbs : {std::span<const Verb>(kVerbs), control_verbs()}) {
+  for (const std::span<const Verb> verbs : {std::span<const Verb>(kOwnVerbs), control_verbs()}) {
     for (const Verb& verb : verbs) verb.setup(*app.add_subcommand(verb.name, verb.help), chosen);
   }
   try {

@@ -19,7 +19,7 @@ namespace {
 
 constexpr int kPatienceMs = 1000;    // for what happens at once on loopback, on a machine that is busy
 constexpr int kNothingComesMs = 20;  // after which nothing comes any more
-constexpr std::array kCloseNotify{std::byte{1}, std::byte{0}};
+constexpr std::array kCloseNotifyAlert{std::byte{1}, std::byte{0}};
 
 using Pair = std::pair<base::Fd, base::Fd>;
 
@@ -76,8 +76,8 @@ bool wakes_for_half_a_record() {
 bool receives_alert(int socket) {
   std::array<std::byte, 16> body{};
   const Received received = receive_record(socket, body);
-  return received.bytes == std::ssize(kCloseNotify) && received.type == kAlertRecord &&
-         std::ranges::equal(kCloseNotify, std::span(body).first(kCloseNotify.size()));
+  return received.bytes == std::ssize(kCloseNotifyAlert) && received.type == kAlertRecord &&
+         std::ranges::equal(kCloseNotifyAlert, std::span(body).first(kCloseNotifyAlert.size()));
 }
 
 void try_splice(Support& support) {
@@ -95,7 +95,7 @@ void try_splice(Support& support) {
   };
   if (::send(pair->first.get(), "data", 4, MSG_NOSIGNAL) != 4) return;
   support.splices = splice() == 4;
-  if (!support.splices || !send_record(pair->first.get(), kAlertRecord, kCloseNotify)) return;
+  if (!support.splices || !send_record(pair->first.get(), kAlertRecord, kCloseNotifyAlert)) return;
   support.keeps_records = splice() == -EINVAL && receives_alert(pair->second.get());
 }
 

@@ -7,15 +7,15 @@ namespace tlsplice::monitor {
 namespace {
 
 using L = tlsplice_listener;
-using H = tlsplice_histograms;
+using Times = tlsplice_histograms;
 
 constexpr Whole<L> kFlows[] = {
     {{"tlsplice_active_flows", Type::kGauge, "Flows that there are now."}, &L::ActiveFlowCount},
     {{"tlsplice_new_flow_count_total", Type::kCounter, "Flows that began."}, &L::NewFlowCount}};
 
-constexpr Family kBytes{"tlsplice_processed_bytes_total", Type::kCounter, "Payload bytes."};
-constexpr Part<L> kDirections[] = {{"from_client", &L::ProcessedBytes_FromClient},
-                                   {"to_client", &L::ProcessedBytes_ToClient}};
+constexpr Family kProcessedBytes{"tlsplice_processed_bytes_total", Type::kCounter, "Payload bytes."};
+constexpr Part<L> kProcessed[] = {{"from_client", &L::ProcessedBytes_FromClient},
+                                  {"to_client", &L::ProcessedBytes_ToClient}};
 
 constexpr Family kNegotiationErrors{"tlsplice_client_tls_negotiation_error_count_total", Type::kCounter,
                                     "Handshakes with clients that failed."};
@@ -74,12 +74,12 @@ void show_time(Exposition& out, const observe::CounterTable& counters, observe::
   const auto [sum_us, buckets] = observe::histogram(timing);
   std::vector<Step> steps;
   out.begin(family);
-  const auto labels = [timing](const H& row) -> Labels {
+  const auto labels = [timing](const Times& row) -> Labels {
     if (timing == observe::Timing::kHandshake) return by_name_where_tls(row);
     return {{"listener", text(row.listener)}};
   };
   Groups(out, counters.histogram_rows(), counters.stride(), labels)
-      .each([&](const Labels& of_listener, std::span<const H> rows) {
+      .each([&](const Labels& of_listener, std::span<const Times> rows) {
         steps.clear();
         for (const observe::Bucket& bucket : buckets)
           steps.push_back({bucket.upto_us, sum(rows, bucket.count)});
@@ -94,7 +94,7 @@ void show_listeners(Exposition& out, const observe::CounterTable& counters) {
   const std::size_t stride = counters.stride();
   Groups with_protocol(out, rows, stride, by_name_and_protocol);
   with_protocol.show(kFlows);
-  with_protocol.show(kBytes, "direction", kDirections);
+  with_protocol.show(kProcessedBytes, "direction", kProcessed);
   Groups(out, rows, stride, by_name_where_tls<L>).show(kNegotiationErrors, "reason", kReasons);
   Groups(out, rows, stride, by_name).show(kRest);
 }

@@ -10,7 +10,7 @@
 namespace tlsplice::policy {
 namespace {
 
-constexpr const char* kExample = R"({ accept_from = ["10.0.0.0/8", "2001:db8::/32"] })";
+constexpr const char* kTrustExample = R"({ accept_from = ["10.0.0.0/8", "2001:db8::/32"] })";
 constexpr const char* kNetworksExample = R"(["10.0.0.0/8", "2001:db8::/32"])";
 // Each new connection is compared with all of them.
 constexpr std::size_t kNetworksMax = 64;
@@ -19,7 +19,7 @@ constexpr std::size_t kNetworksMax = 64;
 
 std::vector<Network> read_accept_from(TableReader& listener) {
   std::vector<Network> networks;
-  auto table = listener.table("proxy_protocol", kExample);
+  auto table = listener.table("proxy_protocol", kTrustExample);
   if (!table) return networks;
   table->require("accept_from", kNetworksExample);
   for (const Text& text : table->texts("accept_from", kNetworksExample)) {

@@ -190,10 +190,10 @@ int derive(void* /*context*/, unsigned char* key, std::size_t key_bytes, const O
 }
 
 /// Everything comes with derive(), so there is nothing that a context would have to hold.
-void* new_context(void* provider) {
+void* new_kdf(void* provider) {
   return provider;
 }
-void free_context(void* /*context*/) {}
+void free_kdf(void* /*context*/) {}
 
 template <typename Function>
 OSSL_DISPATCH entry(int id, Function* function) {
@@ -201,8 +201,8 @@ OSSL_DISPATCH entry(int id, Function* function) {
 }
 
 const OSSL_ALGORITHM* algorithms(void* /*provider*/, int operation, int* no_cache) {
-  static const OSSL_DISPATCH functions[] = {entry(OSSL_FUNC_KDF_NEWCTX, new_context),
-                                            entry(OSSL_FUNC_KDF_FREECTX, free_context),
+  static const OSSL_DISPATCH functions[] = {entry(OSSL_FUNC_KDF_NEWCTX, new_kdf),
+                                            entry(OSSL_FUNC_KDF_FREECTX, free_kdf),
                                             entry(OSSL_FUNC_KDF_DERIVE, derive),
                                             {}};
   static const OSSL_ALGORITHM kdfs[] = {{OSSL_KDF_NAME_TLS1_3_KDF, "provider=tlsplice", functions, nullptr},

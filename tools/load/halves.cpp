@@ -9,7 +9,7 @@ namespace {
 constexpr std::size_t kShare =
     std::size_t{1024} * 1024;  // bytes a half may move before the others have a turn
 constexpr std::size_t kWriteMax = std::size_t{256} * 1024;
-constexpr std::uint64_t kPieceMax = 1024 * 1024;
+constexpr std::uint64_t kHalfMax = 1024 * 1024;
 constexpr std::uint64_t kPiecesPerPause = 3;
 
 Step step_of(Io io) {
@@ -33,7 +33,7 @@ Step step_of(Io io) {
 Pacer::Pacer(std::uint64_t seed, std::uint16_t pause_ms_max)
     : random_(seed),
       pause_ms_max_(pause_ms_max),
-      left_(pause_ms_max == 0 ? std::numeric_limits<std::uint64_t>::max() : random_.size(kPieceMax)) {}
+      left_(pause_ms_max == 0 ? std::numeric_limits<std::uint64_t>::max() : random_.size(kHalfMax)) {}
 
 std::size_t Pacer::allowance(base::Instant now, std::size_t most) const {
   return now < resume_ ? 0 : std::min<std::uint64_t>(most, left_);
@@ -42,7 +42,7 @@ std::size_t Pacer::allowance(base::Instant now, std::size_t most) const {
 void Pacer::moved(std::size_t size, base::Instant now) {
   left_ -= size;
   if (left_ != 0) return;
-  left_ = random_.size(kPieceMax);
+  left_ = random_.size(kHalfMax);
   if (random_.below(kPiecesPerPause) == 0) {
     resume_ = now + base::Milliseconds(1 + random_.below(pause_ms_max_));
   }

@@ -52,7 +52,7 @@ class Control {
   using Reply = std::function<void(Answer)>;
   /// `arguments` is a JSON object. The reply is called once, maybe before this returns; it may outlive
   /// whoever asked. Not before the service can take over a configuration.
-  void answer(std::string_view command, std::string_view arguments, Reply reply);
+  void answer(std::string_view name, std::string_view arguments, Reply reply);
 
   /// In force. Valid until the next call of answer() or of a Done.
   const policy::Config& config() const { return now_.config; }

@@ -134,7 +134,7 @@ class CounterTable {
   __u64 sum(std::size_t target, TargetCounter counter) const;
 
   /// Those of that worker; behind the last one's are those for the past (past.hpp).
-  FirstRows first_rows(std::size_t worker) const;
+  FirstRows first_rows(std::size_t index) const;
   /// Whoever has the Shape and what the rows lie in can create() the same table again.
   Shape shape() const;
   Backing backing() const;
