@@ -8,12 +8,9 @@
 #include <cstdint>
 #include <span>
 
-namespace tlsplice::ktls {
+#include "tlsplice/ktls/established.hpp"
 
-// RFC 8446 appendix B.1.
-inline constexpr std::uint8_t kAlertRecord = 21;
-inline constexpr std::uint8_t kHandshakeRecord = 22;
-inline constexpr std::uint8_t kDataRecord = 23;
+namespace tlsplice::ktls {
 
 struct Received {
   ssize_t bytes;  // as of recvmsg(2)
