@@ -23,14 +23,12 @@ relay::Limits relay_limits(const policy::Listener& configured) {
 }
 
 std::expected<Prepared::Listener, std::vector<Mistake>> prepare_listener(const policy::Config& config,
-                                                                         const policy::Listener& configured,
-                                                                         const ktls::Support& kernel) {
+                                                                         const policy::Listener& configured) {
   Prepared::Listener made;
   if (configured.protocol == policy::Protocol::kTls) {
     auto context = tls::Context::server(configured);
     if (!context) return std::unexpected(std::move(context.error()));
     made.context = std::make_unique<tls::Context>(std::move(*context));
-    if (configured.ktls != policy::Ktls::kOff && kernel.ulp) made.context->capture_keys();
   }
   // Addresses and group names were checked with the whole file (policy room).
   made.address = net::Address::parse(configured.address.host, configured.address.port).value();
@@ -92,12 +90,6 @@ std::vector<Mistake> unmet_requirements(const policy::Config& config, const ktls
   return mistakes;
 }
 
-bool any_group_wants_ktls(const policy::Config& config) {
-  return std::ranges::any_of(config.target_groups, [](const policy::TargetGroup& group) {
-    return group.protocol == policy::Protocol::kTls && group.ktls != policy::Ktls::kOff;
-  });
-}
-
 }  // namespace
 
 std::expected<Prepared, std::vector<Mistake>> prepare(const policy::Config& config) {
@@ -105,7 +97,7 @@ std::expected<Prepared, std::vector<Mistake>> prepare(const policy::Config& conf
   prepared.kernel = ktls::probe();
   std::vector<Mistake> mistakes = unmet_requirements(config, prepared.kernel);
   for (const policy::Listener& configured : config.listeners) {
-    auto listener = prepare_listener(config, configured, prepared.kernel);
+    auto listener = prepare_listener(config, configured);
     if (listener) {
       prepared.listeners.push_back(std::move(*listener));
     } else {
@@ -117,7 +109,6 @@ std::expected<Prepared, std::vector<Mistake>> prepare(const policy::Config& conf
   if (!mistakes.empty()) return std::unexpected(std::move(mistakes));
   lay_out_numbers(config, prepared);
   prepared.target_context = std::make_unique<tls::Context>(std::move(*target_context));
-  if (prepared.kernel.ulp && any_group_wants_ktls(config)) prepared.target_context->capture_keys();
   return prepared;
 }
 

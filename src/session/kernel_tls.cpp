@@ -13,8 +13,8 @@ void KernelTls::attach(int socket) {
   if (wish_ != policy::Ktls::kOff && support_.ulp) attach_error_ = ktls::attach(socket);
 }
 
-/// Null when nothing is against it; `keys` are then filled.
-const KernelTls::Reason* KernelTls::against(const tls::TlsStream& stream, ktls::TrafficKeys& keys) const {
+/// Null when nothing is against it.
+const KernelTls::Reason* KernelTls::against(const tls::TlsStream::Keys& keys) const {
   static constexpr Reason kOff{"off", &C::UserTlsConnectionCount_Off};
   static constexpr Reason kKernel{"no_kernel_tls", &C::UserTlsConnectionCount_Kernel};
   static constexpr Reason kPeerGone{"peer_gone", &C::UserTlsConnectionCount_PeerGone};
@@ -28,19 +28,17 @@ const KernelTls::Reason* KernelTls::against(const tls::TlsStream& stream, ktls::
   if (wish_ == policy::Ktls::kOff) return &kOff;
   if (!support_.ulp) return &kKernel;
   if (attach_error_ != 0) return &kPeerGone;
-  auto derived = stream.traffic_keys();
-  if (!derived) return &kStay[static_cast<std::size_t>(derived.error())];
-  keys = *derived;
-  return support_.has(keys.version, keys.cipher) ? nullptr : &kCipher;
+  if (!keys) return &kStay[static_cast<std::size_t>(keys.error())];
+  return support_.has(keys->version, keys->cipher) ? nullptr : &kCipher;
 }
 
 KernelTls::Handover KernelTls::take_over(std::unique_ptr<tls::TlsStream> stream,
                                          observe::Counters& counters) const {
-  ktls::TrafficKeys keys;
-  const Reason* reason = against(*stream, keys);
+  const tls::TlsStream::Keys keys = stream->traffic_keys();
+  const Reason* reason = against(keys);
   // Receiving first: a refusal then leaves the socket as it was (trap 25).
   if (reason == nullptr &&
-      ktls::install(stream->fd(), ktls::Way::kReceive, keys.version, keys.cipher, keys.receive) != 0) {
+      ktls::install(stream->fd(), ktls::Way::kReceive, keys->version, keys->cipher, keys->receive) != 0) {
     static constexpr Reason kRefused{"kernel_refused", &C::UserTlsConnectionCount_Kernel};
     reason = &kRefused;
   }
@@ -51,17 +49,16 @@ KernelTls::Handover KernelTls::take_over(std::unique_ptr<tls::TlsStream> stream,
       net::reset_on_close(stream->fd());
       return {nullptr, reason->name};
     }
-    stream->read_ahead();
-    return {std::move(stream), reason->name};
+    return {tls::TlsStream::settle(std::move(stream), keys, records_per_key_), reason->name};
   }
-  if (ktls::install(stream->fd(), ktls::Way::kSend, keys.version, keys.cipher, keys.send) != 0) {
+  if (ktls::install(stream->fd(), ktls::Way::kSend, keys->version, keys->cipher, keys->send) != 0) {
     counters.add(&C::UserTlsConnectionCount_Kernel);
     net::reset_on_close(stream->fd());
     return {nullptr, "kernel_refused"};
   }
-  if (keys.version == ktls::Version::kTls13) ktls::expect_no_padding(stream->fd());
+  if (keys->version == ktls::Version::kTls13) ktls::expect_no_padding(stream->fd());
   counters.add(&C::KtlsConnectionCount);
-  auto moved = std::make_unique<ktls::KtlsStream>(std::move(*stream).release_socket(), keys, support_,
+  auto moved = std::make_unique<ktls::KtlsStream>(std::move(*stream).release_socket(), *keys, support_,
                                                   records_per_key_);
   return {std::move(moved), "kernel"};
 }

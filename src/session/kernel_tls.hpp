@@ -1,6 +1,6 @@
 // Moving a TLS connection into the kernel once its handshake is done: where the configuration wants it, the
-// kernel has the cipher and the connection is at a clean boundary. Everything else stays in user space and
-// says why.
+// kernel has the cipher and the connection is at a clean boundary. Everything else stays in user space, under
+// our own record layer if its suite is an AEAD and under OpenSSL's if not, and says why.
 #pragma once
 
 #include <memory>
@@ -33,7 +33,7 @@ class KernelTls {
     const char* name;
     observe::Counter counter;
   };
-  const Reason* against(const tls::TlsStream& stream, ktls::TrafficKeys& keys) const;
+  const Reason* against(const tls::TlsStream::Keys& keys) const;
 
   policy::Ktls wish_;
   const ktls::Support& support_;

@@ -194,8 +194,4 @@ base::Result<Context> Context::client() {
   return made;
 }
 
-void Context::capture_keys() {
-  captures_keys_ = true;
-}
-
 }  // namespace tlsplice::tls

@@ -10,7 +10,7 @@
 
 #include "bio.hpp"
 #include "errors.hpp"
-#include "tlsplice/base/expect.hpp"
+#include "tlsplice/tls/record_stream.hpp"
 #include "traffic_keys.hpp"
 
 namespace tlsplice::tls {
@@ -39,13 +39,8 @@ std::unique_ptr<TlsStream> TlsStream::create(base::Fd socket, const Context& con
   }
   SSL_set_bio(ssl, bio, bio);
   SSL_set_app_data(ssl, state.get());
-  std::unique_ptr<KeyCapture> capture;
-  if (context.captures_keys()) {
-    capture = std::make_unique<KeyCapture>();
-    attach_capture(ssl, capture.get());
-  } else {
-    SSL_set_read_ahead(ssl, 1);
-  }
+  auto capture = std::make_unique<KeyCapture>();
+  attach_capture(ssl, capture.get());
   role == Role::kServer ? SSL_set_accept_state(ssl) : SSL_set_connect_state(ssl);
   return std::unique_ptr<TlsStream>(
       new TlsStream(std::move(socket), std::move(state), std::move(capture), ssl));
@@ -82,14 +77,21 @@ net::Notes TlsStream::notes() const {
   return {.trouble = broken_ ? failure_ : std::string_view(), .incoming_alert = state_->incoming_alert};
 }
 
-std::expected<ktls::TrafficKeys, StayReason> TlsStream::traffic_keys() const {
-  TLSPLICE_EXPECT(capture_ != nullptr, "keys are asked of a context that does not capture them");
+TlsStream::Keys TlsStream::traffic_keys() const {
   return derive_traffic_keys(ssl_.get(), *capture_);
 }
 
 base::Fd TlsStream::release_socket() && {
   SSL_set_quiet_shutdown(ssl_.get(), 1);
   return std::move(socket_);
+}
+
+std::unique_ptr<net::Stream> TlsStream::settle(std::unique_ptr<TlsStream> stream, const Keys& keys,
+                                               std::uint64_t records_per_key) {
+  auto own = keys ? RecordStream::create(stream->socket_, *keys, records_per_key) : nullptr;
+  if (own) return own;
+  stream->read_ahead();
+  return stream;
 }
 
 void TlsStream::read_ahead() {
@@ -125,7 +127,7 @@ IoStatus TlsStream::judge(int returned) {
 Io TlsStream::handshake() {
   ERR_clear_error();
   state_->reads_left = kReadsPerHandshakeStep;
-  const KeyWatch watch(capture_ ? &capture_->keys : nullptr);
+  const KeyWatch watch(&capture_->keys);
   const int returned = SSL_do_handshake(ssl_.get());
   if (returned == 1) return {IoStatus::kDone, 0};
   return {judge(returned), 0};

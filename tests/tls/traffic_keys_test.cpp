@@ -62,7 +62,6 @@ class TrafficKeysOf13 : public testing::TestWithParam<const char*> {};
 TEST_P(TrafficKeysOf13, AreThoseOfThePeer) {
   tests::World world;
   Context context = tests::server_context(tests::kEveryVersion);
-  context.capture_keys();
   tests::Connection tcp = tests::connection(0);
   auto client = tests::TlsPeer::client(std::move(tcp.peer), {.version = TLS1_3_VERSION});
   ASSERT_EQ(SSL_set_ciphersuites(client.ssl(), GetParam()), 1);

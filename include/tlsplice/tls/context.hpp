@@ -49,11 +49,6 @@ class Context {
   /// nlb-facts 3).
   static base::Result<Context> client();
 
-  /// Makes connections of this context able to give their keys to the kernel, so only where kernel TLS is
-  /// wanted and there: until then each holds them once more.
-  void capture_keys();
-  bool captures_keys() const { return captures_keys_; }
-
   const Offer& offer() const { return offer_; }
   ssl_ctx_st* get() const { return context_.get(); }
 
@@ -65,7 +60,6 @@ class Context {
 
   std::unique_ptr<ssl_ctx_st, Free> context_;
   Offer offer_;
-  bool captures_keys_ = false;
 };
 
 }  // namespace tlsplice::tls

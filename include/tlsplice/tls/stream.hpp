@@ -19,10 +19,10 @@ namespace tlsplice::tls {
 struct SocketState;
 struct KeyCapture;
 
-/// Why a connection stays in user space although kernel TLS was wanted.
+/// Why a connection stays with OpenSSL although another record layer was wanted.
 enum class StayReason : std::uint8_t {
   kProtocol,     // TLS 1.0 and 1.1
-  kCipher,       // not an AEAD that the kernel has
+  kCipher,       // not an AEAD that kernels have
   kRecordSize,   // the peer asked for records smaller than the kernel sends
   kPendingData,  // OpenSSL holds bytes of the peer that can never be given back (trap 20)
   kLibrary,      // OpenSSL could not derive the keys
@@ -61,13 +61,16 @@ class TlsStream final : public net::Stream {
   const char* cipher() const;    // "ECDHE-RSA-AES128-GCM-SHA256"
   const char* group() const;     // of the key exchange, "x25519"; "-" when there was none (RSA)
 
-  /// What the kernel needs to go on from here; only after the handshake, with a context that captures keys.
-  std::expected<ktls::TrafficKeys, StayReason> traffic_keys() const;
+  /// What another record layer needs to go on from here, the kernel's or our own; after the handshake.
+  using Keys = std::expected<ktls::TrafficKeys, StayReason>;
+  Keys traffic_keys() const;
   /// Ends the TLS connection in user space without a word to the peer, and gives the socket up.
   base::Fd release_socket() &&;
 
-  /// Once it is decided that this connection stays in user space: lets one recv(2) fetch more than one
-  /// record.
+  /// What becomes of a connection that stays in user space: a RecordStream where there are keys for it. Else,
+  /// or when memory is short, this stream, which now lets one recv(2) fetch more than one record.
+  static std::unique_ptr<net::Stream> settle(std::unique_ptr<TlsStream> stream, const Keys& keys,
+                                             std::uint64_t records_per_key);
   void read_ahead();
 
   int fd() const override { return socket_.get(); }
@@ -89,7 +92,7 @@ class TlsStream final : public net::Stream {
 
   base::Fd socket_;
   std::unique_ptr<SocketState> state_;
-  std::unique_ptr<KeyCapture> capture_;  // null when the context does not capture keys
+  std::unique_ptr<KeyCapture> capture_;
   std::unique_ptr<ssl_st, Free> ssl_;
   std::string failure_;
   std::optional<net::IoStatus> held_;  // what read() met behind the bytes it returned
