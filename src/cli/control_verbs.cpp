@@ -8,6 +8,7 @@
 #include "load.hpp"
 #include "options.hpp"
 #include "shorthand.hpp"
+#include "structure.hpp"
 #include "verbs.hpp"
 
 namespace tlsplice::cli {
@@ -101,7 +102,7 @@ void setup_modify_listener(CLI::App& command, Chosen& chosen) {
       ->type_name("chain=FILE,key=FILE")
       ->check(reads(parse_certificate));
   command.add_option("--default-action,--default-actions", *action, "Where it forwards to from now on")
-      ->type_name("forward=NAME")
+      ->type_name("forward=NAME|Type=forward,...|JSON")
       ->check(reads(parse_action));
   ask(command, chosen, [=] {
     json arguments = {{"listener", *listener}};
@@ -173,7 +174,7 @@ constexpr Verb kVerbs[] = {
     {"describe-target-health", "Print the targets of a target group, and how they are",
      setup_describe_target_health},
     {"describe-target-group-attributes", "Print the attributes of a target group", setup_describe_attributes},
-    {"modify-listener", "Change a listener's security policy, certificate or target group",
+    {"modify-listener", "Change a listener's security policy, certificate or target groups",
      setup_modify_listener},
     {"register-targets", "Add targets to a target group", setup_targets},
     {"deregister-targets", "Take targets out of a target group", setup_targets},

@@ -74,18 +74,6 @@ std::expected<std::pair<std::string, std::string>, std::string> parse_attribute(
   return std::pair(text.substr(0, equals), text.substr(equals + 1));
 }
 
-std::expected<std::string, std::string> parse_action(const std::string& text) {
-  constexpr std::string_view kExample = "forward=app";
-  if (text.starts_with("forward=")) {
-    auto pairs = pairs_of(text, kExample, {"forward"});
-    if (!pairs) return std::unexpected(std::move(pairs.error()));
-    return (*pairs)["forward"];
-  }
-  auto pairs = pairs_of(text, kExample, {"Type", "TargetGroupArn"});
-  if (!pairs || (*pairs)["Type"] != "forward") return expected_such(text, kExample);
-  return (*pairs)["TargetGroupArn"];
-}
-
 std::expected<CertificateFiles, std::string> parse_certificate(const std::string& text) {
   auto pairs = pairs_of(text, "chain=web.pem,key=web.key", {"chain", "key"});
   if (!pairs) return std::unexpected(std::move(pairs.error()));

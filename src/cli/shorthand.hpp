@@ -21,9 +21,6 @@ std::expected<std::string, std::string> parse_target(const std::string& text);
 /// "Key=stickiness.enabled,Value=true" or "stickiness.enabled=true".
 std::expected<std::pair<std::string, std::string>, std::string> parse_attribute(const std::string& text);
 
-/// "forward=app" or "Type=forward,TargetGroupArn=targetgroup/app": the target group.
-std::expected<std::string, std::string> parse_action(const std::string& text);
-
 struct CertificateFiles {
   std::string chain;
   std::string key;

@@ -8,6 +8,7 @@
 
 #include "attributes.hpp"
 #include "edit.hpp"
+#include "tlsplice/policy/forward.hpp"
 #include "tlsplice/policy/ssl_policies.hpp"
 #include "tlsplice/policy/words.hpp"
 
@@ -35,6 +36,8 @@ void apply_to_listener(policy::Config& config, const std::string& name, const Li
                        Objections& objections);
 void apply_to_group(policy::Config& config, const std::string& name, const TargetGroupChange& change,
                     Objections& objections);
+void check_forward(const policy::Config& config, const std::vector<policy::Forward>& forward,
+                   const std::string& path, Objections& objections);
 void prune_listener(ListenerChange& change, const Listener& listener);
 void prune_group(TargetGroupChange& change, const TargetGroup& group);
 const Listener* listener_of(const policy::Config& config, std::string_view name);
@@ -96,7 +99,7 @@ std::vector<std::string> tell(const Changes& changes, const policy::Config& file
       line("certificate.chain", change.certificate->chain, listener->certificate.chain.string());
       line("certificate.key", change.certificate->key, listener->certificate.key.string());
     }
-    if (change.forward) line("default_action.forward", *change.forward, text_of(listener->forward));
+    if (change.forward) line("default_action.forward", text_of(*change.forward), text_of(listener->forward));
   }
   for (const auto& [name, change] : changes.target_groups) {
     const TargetGroup* const group = file.target_group(name);
@@ -150,9 +153,21 @@ void apply_to_listener(policy::Config& config, const std::string& name, const Li
     }
   }
   if (change.forward) {
-    find_target_group(config, *change.forward, path + ".default_action.forward", objections);
-    listener->forward = {{.target_group = *change.forward}};
+    check_forward(config, *change.forward, path + ".default_action.forward", objections);
+    listener->forward = *change.forward;
   }
+}
+
+void check_forward(const policy::Config& config, const std::vector<policy::Forward>& forward,
+                   const std::string& path, Objections& objections) {
+  for (const policy::Forward& share : forward)
+    find_target_group(config, share.target_group, path, objections);
+  const auto protocol_of = [&](std::string_view name) {
+    const TargetGroup* const group = config.target_group(name);
+    return group == nullptr ? std::nullopt : std::optional(group->protocol);
+  };
+  for (policy::ForwardMistake& mistake : policy::check_forward(forward, protocol_of))
+    objections.push_back({kInvalid, path, std::move(mistake.what)});
 }
 
 void apply_to_group(policy::Config& config, const std::string& name, const TargetGroupChange& change,
@@ -208,8 +223,7 @@ void prune_listener(ListenerChange& change, const Listener& listener) {
   if (change.certificate && same(change.certificate->chain, listener.certificate.chain) &&
       same(change.certificate->key, listener.certificate.key))
     change.certificate.reset();
-  if (change.forward && listener.forward == std::vector<policy::Forward>{{.target_group = *change.forward}})
-    change.forward.reset();
+  if (change.forward == listener.forward) change.forward.reset();
 }
 
 void prune_group(TargetGroupChange& change, const TargetGroup& group) {

@@ -24,6 +24,15 @@ using nlohmann::ordered_json;
 constexpr std::size_t kFileMax = 1 << 20;  // as the configuration's
 constexpr mode_t kMode = 0644;             // paths and names: no secrets
 
+/// As people write it in the configuration: a single group by its name.
+ordered_json json_of(const std::vector<policy::Forward>& forward) {
+  if (forward.size() == 1 && forward.front() == policy::Forward{.target_group = forward.front().target_group})
+    return forward.front().target_group;
+  ordered_json shares = ordered_json::array();
+  for (const auto& [group, weight] : forward) shares.push_back({{"target_group", group}, {"weight", weight}});
+  return shares;
+}
+
 ListenerChange read_listener(JsonReader reader);
 TargetGroupChange read_target_group(JsonReader reader);
 std::expected<std::string, Error> read_text(const std::filesystem::path& file);
@@ -55,7 +64,7 @@ std::string format_changes(const Changes& changes) {
     if (change.ssl_policy) out["ssl_policy"] = *change.ssl_policy;
     if (change.certificate)
       out["certificate"] = {{"chain", change.certificate->chain}, {"key", change.certificate->key}};
-    if (change.forward) out["default_action"] = {{"forward", *change.forward}};
+    if (change.forward) out["default_action"] = {{"forward", json_of(*change.forward)}};
   }
   ordered_json groups = ordered_json::object();
   for (const auto& [name, change] : changes.target_groups) {
@@ -119,7 +128,8 @@ ListenerChange read_listener(JsonReader reader) {
   change.ssl_policy = reader.text("ssl_policy");
   change.certificate = read_certificate(reader);
   if (auto action = reader.object("default_action")) {
-    change.forward = action->required_text("forward", "the name of a target group");
+    change.forward = read_forward(*action);
+    if (!action->has("forward")) action->wrong("forward", "missing, expected the name of a target group");
     action->finish();
   }
   reader.finish();

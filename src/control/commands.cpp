@@ -145,7 +145,10 @@ Planned plan_listener(JsonReader& arguments, Objections& objections) {
   ListenerChange wish;
   wish.ssl_policy = arguments.text("ssl_policy");
   wish.certificate = read_certificate(arguments);
-  if (const auto forward = arguments.text("forward")) wish.forward = name_in(*forward);
+  wish.forward = read_forward(arguments);
+  if (wish.forward) {
+    for (policy::Forward& share : *wish.forward) share.target_group = name_in(share.target_group);
+  }
   arguments.finish();
   if (objections.empty() && wish == ListenerChange{}) {
     objections.push_back(

@@ -4,6 +4,7 @@
 
 #include <algorithm>
 
+#include "tlsplice/policy/forward.hpp"
 #include "tlsplice/policy/host_port.hpp"
 #include "tlsplice/policy/words.hpp"
 
@@ -79,6 +80,24 @@ std::optional<ListenerChange::Certificate> read_certificate(JsonReader& reader) 
   pair->finish();
   if (!chain || !key) return std::nullopt;
   return ListenerChange::Certificate{*std::move(chain), *std::move(key)};
+}
+
+std::optional<std::vector<policy::Forward>> read_forward(JsonReader& reader) {
+  constexpr std::string_view kKey = "forward";
+  if (!reader.has_list(kKey)) {
+    auto name = reader.text(kKey);
+    if (!name) return std::nullopt;
+    return std::vector<policy::Forward>{{.target_group = *std::move(name)}};
+  }
+  std::vector<policy::Forward> forward;
+  for (JsonReader& share : reader.objects(kKey)) {
+    auto group = share.required_text("target_group", "the name of a target group");
+    const auto weight = share.required_integer("weight", 0, policy::kWeightMax);
+    share.finish();
+    if (group && weight)
+      forward.push_back({.target_group = *std::move(group), .weight = static_cast<std::uint32_t>(*weight)});
+  }
+  return forward;
 }
 
 const policy::Listener* find_listener(const policy::Config& config, std::string_view name,

@@ -27,6 +27,9 @@ std::expected<policy::HostPort, std::string> parse_target(std::string_view text)
 /// The member "certificate", if it is there and right.
 std::optional<ListenerChange::Certificate> read_certificate(JsonReader& reader);
 
+/// The member "forward" of an action: a target group, or several and their weights.
+std::optional<std::vector<policy::Forward>> read_forward(JsonReader& reader);
+
 /// The listener or target group of that name, or null; then what is wrong is noted under `key`.
 const policy::Listener* find_listener(const policy::Config& config, std::string_view name,
                                       std::string_view key, Objections& objections);

@@ -46,6 +46,23 @@ std::optional<std::string> JsonReader::required_text(std::string_view key, std::
   return std::nullopt;
 }
 
+std::optional<std::int64_t> JsonReader::required_integer(std::string_view key, std::int64_t min,
+                                                         std::int64_t max) {
+  const json* const value = find(key);
+  const std::string expected = fmt::format("expected a whole number from {} to {}", min, max);
+  if (value == nullptr) {
+    wrong(key, "missing, " + expected);
+    return std::nullopt;
+  }
+  // What is larger than any signed number would come out of get() as another one.
+  const bool fits = value->is_number_integer() &&
+                    (!value->is_number_unsigned() || value->get<std::uint64_t>() <= std::uint64_t(INT64_MAX));
+  if (fits && value->get<std::int64_t>() >= min && value->get<std::int64_t>() <= max)
+    return value->get<std::int64_t>();
+  wrong(key, expected);
+  return std::nullopt;
+}
+
 std::vector<std::string> JsonReader::texts(std::string_view key) {
   std::vector<std::string> out;
   const json* const value = find(key);
@@ -74,6 +91,24 @@ std::optional<JsonReader> JsonReader::object(std::string_view key) {
   const json* const value = find_object(key);
   if (value == nullptr) return std::nullopt;
   return JsonReader(*value, path_of(key), *objections_);
+}
+
+std::vector<JsonReader> JsonReader::objects(std::string_view key) {
+  std::vector<JsonReader> out;
+  const json* const value = find(key);
+  if (value == nullptr) return out;
+  if (!value->is_array() || value->empty()) {
+    wrong(key, "expected a list of one JSON object or more");
+    return out;
+  }
+  for (const json& element : *value) {
+    if (element.is_object()) {
+      out.push_back(JsonReader(element, path_of(key), *objections_));
+    } else {
+      wrong(key, "expected JSON objects in it");
+    }
+  }
+  return out;
 }
 
 std::vector<std::pair<std::string, JsonReader>> JsonReader::objects_by_name(std::string_view key) {

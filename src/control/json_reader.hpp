@@ -3,6 +3,7 @@
 // is fit to be shown. Lives only while the JSON does.
 #pragma once
 
+#include <cstdint>
 #include <map>
 #include <nlohmann/json.hpp>
 #include <optional>
@@ -24,11 +25,15 @@ class JsonReader {
   JsonReader(const nlohmann::json& object, std::string path, Objections& objections);
 
   bool has(std::string_view key) { return find(key) != nullptr; }
+  bool has_list(std::string_view key) { return has(key) && find(key)->is_array(); }
   std::optional<std::string> text(std::string_view key);
   std::optional<std::string> required_text(std::string_view key, std::string_view example);
+  std::optional<std::int64_t> required_integer(std::string_view key, std::int64_t min, std::int64_t max);
   std::vector<std::string> texts(std::string_view key);
   std::map<std::string, std::string> texts_by_name(std::string_view key);
   std::optional<JsonReader> object(std::string_view key);
+  /// The elements of a list of objects, which has one at least.
+  std::vector<JsonReader> objects(std::string_view key);
   /// Every member of the object `key`, which are objects themselves.
   std::vector<std::pair<std::string, JsonReader>> objects_by_name(std::string_view key);
 

@@ -8,6 +8,7 @@
 #include <vector>
 
 #include "sections.hpp"
+#include "tlsplice/policy/forward.hpp"
 #include "tlsplice/policy/host_port.hpp"
 #include "tlsplice/policy/ssl_policies.hpp"
 #include "tlsplice/policy/words.hpp"
@@ -28,8 +29,6 @@ constexpr std::uint64_t kCopyBelowMax = 1024 * 1024;
 constexpr const char* kCertificateExample = R"({ chain = "web.pem", key = "web.key" })";
 constexpr const char* kActionExample = R"({ forward = "app" })";
 constexpr const char* kShareExample = R"({ target_group = "blue", weight = 90 })";
-constexpr std::int64_t kWeightMax = 999;
-constexpr std::size_t kForwardsMax = 5;
 
 HostPort read_address(TableReader& table, Seen& seen);
 void read_tls(TableReader& table, const std::filesystem::path& folder, Listener& listener);
@@ -184,10 +183,9 @@ std::vector<Forward> read_forward(TableReader& table, const Seen& seen) {
   return forward;
 }
 
-/// The load balancer's limits: five groups, weights up to 999.
 std::vector<Forward> read_shares(TableReader& action, const Seen& seen) {
   std::vector<Forward> forward;
-  std::optional<Protocol> protocol;
+  std::vector<TableReader> named;  // of forward
   for (TableReader& share : action.list("forward", kShareExample)) {
     Forward read;
     share.require("target_group", "the name of a target group");
@@ -195,26 +193,18 @@ std::vector<Forward> read_shares(TableReader& action, const Seen& seen) {
     read.weight = static_cast<std::uint32_t>(share.integer("weight", 0, kWeightMax).value_or(0));
     const auto name = share.text("target_group");
     share.finish();
-    if (!name) continue;
-    if (std::ranges::find(forward, name->value, &Forward::target_group) != forward.end()) {
-      share.wrong("target_group",
-                  in_quotes(name->value) + " is in the list already, expected each group once");
-      continue;
-    }
-    if (!expect_group(share, "target_group", *name, seen)) continue;
+    if (!name || !expect_group(share, "target_group", *name, seen)) continue;
     read.target_group = name->value;
     forward.push_back(std::move(read));
-    const std::optional<Protocol> its = seen.groups.find(name->value)->second;
-    if (its && protocol && *its != *protocol) {
-      share.wrong("target_group", fmt::format("{} is a {} group and those before it are {} ones, expected "
-                                              "groups of one protocol",
-                                              in_quotes(name->value), to_string(*its), to_string(*protocol)));
-    }
-    if (!protocol) protocol = its;
+    named.push_back(share);
   }
-  if (forward.size() > kForwardsMax) {
-    action.wrong("forward", fmt::format("{} target groups are too many, expected at most {}", forward.size(),
-                                        kForwardsMax));
+  const auto protocol_of = [&](std::string_view group) { return seen.groups.find(group)->second; };
+  for (ForwardMistake& mistake : check_forward(forward, protocol_of)) {
+    if (mistake.at) {
+      named[*mistake.at].wrong("target_group", std::move(mistake.what));
+    } else {
+      action.wrong("forward", std::move(mistake.what));
+    }
   }
   return forward;
 }

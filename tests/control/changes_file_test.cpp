@@ -21,7 +21,7 @@ Changes some() {
   Changes changes;
   changes.listeners["web"] = {.ssl_policy = "ELBSecurityPolicy-2015-05",
                               .certificate = {{"/new \"one\".pem", "/n\u00e9w.key"}},
-                              .forward = "secure"};
+                              .forward = to("secure")};
   changes.target_groups["app"] = {.registered = {target("192.0.2.3"), target("2001:db8::1", 1)},
                                   .deregistered = {target("192.0.2.2")},
                                   .attributes = {{"deregistration_delay.timeout_seconds", "30"}}};
@@ -66,6 +66,42 @@ class ChangesFile : public testing::Test {
 
   std::filesystem::path folder_, config_, file_;
 };
+
+TEST_F(ChangesFile, HasOneGroupByItsNameAndSeveralByTheirWeights) {
+  const auto of = [](const std::string& forward) {
+    return parse_changes(R"({"listeners": {"web": {"default_action": {"forward": )" + forward + "}}}}");
+  };
+  EXPECT_EQ(of(R"("app")")->listeners.at("web").forward, to("app")) << "as files of before have it";
+  const auto shares = of(R"([{"target_group": "app", "weight": 90}, {"target_group": "b", "weight": 0}])");
+  ASSERT_TRUE(shares);
+  EXPECT_EQ(shares->listeners.at("web").forward, (std::vector<policy::Forward>{{"app", 90}, {"b", 0}}));
+  EXPECT_EQ(parse_changes(format_changes(*shares)), *shares);
+  EXPECT_NE(format_changes(*of(R"("app")")).find(R"("forward": "app")"), std::string::npos);
+  // Of one group alone the weight means nothing, but it is what was asked for.
+  const auto heavy = of(R"([{"target_group": "app", "weight": 7}])");
+  EXPECT_EQ(parse_changes(format_changes(*heavy)), *heavy);
+}
+
+TEST_F(ChangesFile, TellsWhatIsWrongWithWeights) {
+  const auto wrong_forward = [](const std::string& forward) {
+    return wrong(R"({"listeners": {"web": {"default_action": {)" + forward + "}}}}");
+  };
+  const std::string at = "listeners.web.default_action.forward";
+  const std::string range = "expected a whole number from 0 to 999\n";
+  EXPECT_EQ(wrong_forward(""), at + ": missing, expected the name of a target group\n");
+  EXPECT_EQ(wrong_forward(R"("forward": 7)"), at + ": expected text in quotes\n");
+  EXPECT_EQ(wrong_forward(R"("forward": [])"), at + ": expected a list of one JSON object or more\n");
+  EXPECT_EQ(wrong_forward(R"("forward": ["app"])"), at + ": expected JSON objects in it\n");
+  EXPECT_EQ(wrong_forward(R"("forward": [{"target_group": "app"}, {"weight": 1, "x": 1}])"),
+            at + ".weight: missing, " + range + at +
+                ".target_group: missing, expected the name of a target group\n" + at +
+                ".x: unknown, known here are target_group, weight\n");
+  for (const char* const weight : {"-1", "1000", "1.5", "\"1\"", "18446744073709551615", "null", "[]"}) {
+    EXPECT_EQ(wrong_forward(R"("forward": [{"target_group": "app", "weight": )" + std::string(weight) + "}]"),
+              at + ".weight: " + range)
+        << weight;
+  }
+}
 
 TEST_F(ChangesFile, ComesBackAsItWasWritten) {
   EXPECT_EQ(parse_changes(format_changes(some())).value(), some());

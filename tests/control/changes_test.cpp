@@ -36,7 +36,7 @@ Changes attribute(const std::string& key, const std::string& value, const std::s
 TEST(Changes, ApplyToListeners) {
   const auto config = apply(configured(), listener("web", {.ssl_policy = "ELBSecurityPolicy-TLS-1-2-2017-01",
                                                            .certificate = {{"/new.pem", "/new.key"}},
-                                                           .forward = "secure"}));
+                                                           .forward = to("secure")}));
   ASSERT_TRUE(config);
   const policy::Listener& web = config->listeners.at(0);
   EXPECT_EQ(web.ssl_policy, "ELBSecurityPolicy-TLS-1-2-2017-01");
@@ -82,9 +82,10 @@ TEST(Changes, ApplyToAttributes) {
 
 TEST(Changes, AreRefusedAsAWhole) {
   EXPECT_EQ(
-      objections({.listeners = {{"plain", {.ssl_policy = "x", .certificate = {{"a", "/b"}}, .forward = "ap"}},
-                                {"wbe", {.ssl_policy = "x", .certificate = {}, .forward = {}}}},
-                  .target_groups = {{"nothing", {}}}}),
+      objections(
+          {.listeners = {{"plain", {.ssl_policy = "x", .certificate = {{"a", "/b"}}, .forward = to("ap")}},
+                         {"wbe", {.ssl_policy = "x", .certificate = {}, .forward = {}}}},
+           .target_groups = {{"nothing", {}}}}),
       "TargetGroupNotFound target_groups.nothing: no target group is named \"nothing\"\n"
       "InvalidConfigurationRequest listeners.plain.ssl_policy: only for TLS listeners, and plain is a TCP "
       "listener\n"
@@ -152,7 +153,7 @@ TEST(Changes, ThatMakeNoDifferenceGo) {
   Changes changes = {.listeners = {{"web",
                                     {.ssl_policy = policy::kDefaultSslPolicy,
                                      .certificate = {{"/etc/tlsplice/web.pem", "/etc/tlsplice/web.key"}},
-                                     .forward = "app"}}},
+                                     .forward = to("app")}}},
                      .target_groups = {{"app",
                                         {.registered = {target("192.0.2.1")},
                                          .deregistered = {target("192.0.2.9")},
@@ -164,11 +165,42 @@ TEST(Changes, ThatMakeNoDifferenceGo) {
 TEST(Changes, OfWhatIsNoLongerThereGoWithANotice) {
   Changes changes = listener("old", {.ssl_policy = "x", .certificate = {}, .forward = {}});
   changes.target_groups["older"] = {};
-  changes.listeners["web"].forward = "secure";
+  changes.listeners["web"].forward = to("secure");
   EXPECT_EQ(prune(changes, configured()),
             (std::vector<std::string>{"listener old is no longer in the file",
                                       "target group older is no longer in the file"}));
-  EXPECT_EQ(changes, listener("web", {.ssl_policy = {}, .certificate = {}, .forward = "secure"}));
+  EXPECT_EQ(changes, listener("web", {.ssl_policy = {}, .certificate = {}, .forward = to("secure")}));
+}
+
+TEST(Changes, ApplyToWeights) {
+  const std::vector<policy::Forward> wish = {{"app", 90}, {"spare", 0}};
+  const std::string spare = "[[target_group]]\nname = \"spare\"\nprotocol = \"TCP\"\ntargets = []\n";
+  const policy::Config file = configured(spare + std::string(kConfigured));
+  Changes changes = listener("plain", {.ssl_policy = {}, .certificate = {}, .forward = wish});
+  EXPECT_EQ(apply(file, changes)->listeners.at(1).forward, wish);
+  EXPECT_EQ(tell(changes, file),
+            (std::vector<std::string>{
+                "listener plain: default_action.forward is \"app (90), spare (0)\", not \"app\""}));
+  EXPECT_TRUE(prune(changes, file).empty());
+  EXPECT_EQ(changes.listeners.at("plain").forward, wish) << "it is not what the file says";
+  changes.listeners["plain"].forward = to("app");
+  prune(changes, file);
+  EXPECT_TRUE(changes.empty());
+}
+
+TEST(Changes, OfWeightsHaveTheFilesLimits) {
+  const auto forward = [](std::vector<policy::Forward> shares) {
+    return objections(listener("plain", {.ssl_policy = {}, .certificate = {}, .forward = std::move(shares)}));
+  };
+  const std::string at = " listeners.plain.default_action.forward: ";
+  EXPECT_EQ(
+      forward({{"app", 1}, {"secure", 2}, {"app", 3}, {"ap", 4}, {"x", 0}, {"y", 0}}),
+      "TargetGroupNotFound" + at + "no target group is named \"ap\", did you mean \"app\"?\n" +
+          "TargetGroupNotFound" + at + "no target group is named \"x\"\n" + "TargetGroupNotFound" + at +
+          "no target group is named \"y\"\n" + "InvalidConfigurationRequest" + at +
+          "\"secure\" is a TLS group and those before it are TCP ones, expected groups of one protocol\n" +
+          "InvalidConfigurationRequest" + at + "\"app\" is in the list already, expected each group once\n" +
+          "InvalidConfigurationRequest" + at + "6 target groups are too many, expected at most 5\n");
 }
 
 TEST(Changes, AreTold) {

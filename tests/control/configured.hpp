@@ -41,6 +41,11 @@ inline policy::Config configured(std::string_view text = kConfigured,
   return config ? *std::move(config) : policy::Config{};
 }
 
+/// The default action of one group, or of several by their weights.
+inline std::vector<policy::Forward> to(std::string group) {
+  return {{.target_group = std::move(group)}};
+}
+
 inline policy::HostPort target(std::string host, std::uint16_t port = 8080) {
   return {std::move(host), port};
 }

@@ -262,7 +262,7 @@ TEST_F(ControlTest, AChangeOfWhatTheFileNoLongerHasIsDropped) {
 TEST_F(ControlTest, AChangeThatTheFileHasCaughtUpWithIsDropped) {
   Changes changes;
   changes.listeners["web"].ssl_policy = "ELBSecurityPolicy-2015-05";
-  changes.listeners["web"].forward = "app";  // as the file has it
+  changes.listeners["web"].forward = to("app");  // as the file has it
   auto staged = StagedChanges::write(changes_file(config_), changes);
   ASSERT_TRUE(staged && staged->commit());
   start();

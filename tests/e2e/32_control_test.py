@@ -1,7 +1,8 @@
 """Promised: the control verbs speak the load balancer's language: what `describe-*` prints has the AWS CLI's
 shape, options and shorthand are its own, errors have its codes and name everything that is wrong. What was
 changed at run time counts after a restart, shows in `describe-*` and `check`, and is undone as a whole by
-`reset-changes`. With stickiness a client meets the same target again."""
+`reset-changes`. A listener's flows can be shared out anew by weight. With stickiness a client meets the same
+target again, also where several groups have their shares."""
 
 import collections
 import json
@@ -15,7 +16,7 @@ import harness
 from certificates import certificates
 from harness import (Proxy, group, reserve_port, run_program, scaled, service, tcp_listener, tls_listener,
                      toml)
-from peers import Target, client_context, echoed, serve_echo, tls_client
+from peers import Target, client_context, echoed, serve_echo, tcp_client, tls_client
 
 TLS13 = "ELBSecurityPolicy-TLS13-1-3-2021-06"
 OLD, NEW = "ELBSecurityPolicy-2016-08", "ELBSecurityPolicy-TLS-1-2-2017-01"
@@ -31,6 +32,12 @@ def told(proxy, verb, *arguments):
     status, out, complaint = ask(proxy, verb, *arguments)
     assert status == 0, f"status {status}: {complaint}"
     return json.loads(out) if out else None
+
+
+def weights(**groups):
+    """A ForwardConfig."""
+    return {"TargetGroups": [{"TargetGroupArn": f"targetgroup/{name}", "Weight": weight}
+                             for name, weight in groups.items()]}
 
 
 def two_of_each(**top):
@@ -132,6 +139,20 @@ class Errors(unittest.TestCase):
         self.refused(1, "(TooManyTargets)", "register-targets", "--target-group", "app",
                      "--targets", *(f"192.0.2.1:{port}" for port in range(1, 1025)))
 
+    def test_weights_that_cannot_be(self):
+        shares = ("{TargetGroupArn=app,Weight=%s},{TargetGroupArn=targetgroup/sapre,Weight=1},"
+                  "{TargetGroupArn=app,Weight=2}")
+        action = f"Type=forward,ForwardConfig={{TargetGroups=[{shares}]}}"
+        for said in ('listeners.web.default_action.forward: no target group is named "sapre", did you mean '
+                     '"spare"?', '"app" is in the list already'):
+            self.refused(1, said, "modify-listener", "--listener", "web", "--default-actions", action % 1)
+        for weight in "1000", "-1", "x":
+            self.refused(1, "forward.weight: expected a whole number from 0 to 999", "modify-listener",
+                         "--listener", "web", "--default-actions", action % weight)
+        self.refused(1, "forward.weight: missing", "modify-listener", "--listener", "web",
+                     "--default-actions",
+                     "Type=forward,ForwardConfig={TargetGroups=[{TargetGroupArn=app},{TargetGroupArn=a}]}")
+
     def test_the_aws_clis_own_spelling(self):
         self.refused(1, 'no target group is named "ap", did you mean "app"?', "modify-listener",
                      "--listener-arn", "listener/net/my-lb/50dc6c495c0c9188/web",
@@ -149,8 +170,24 @@ class Errors(unittest.TestCase):
                      "register-targets", "--target-group", "app", "--targets", "Id=127.0.0.1,Prt=1")
         self.refused(2, "expected such as chain=web.pem,key=web.key",
                      "modify-listener", "--listener", "web", "--certificate", "web.pem")
-        self.refused(2, "expected such as forward=app",
-                     "modify-listener", "--listener", "web", "--default-action", "redirect=app")
+        for action in ("redirect=app", "Type=redirect", "Type=forward", "Type=forward,TargetGroupArn=[a]",
+                       "Type=forward,ForwardConfig=app", "Type=forward,ForwardConfig={TargetGroups=[]}",
+                       "Type=forward,ForwardConfig={TargetGroups=[{Weight=1}]}", "[]", '["app"]', "[[]]",
+                       '{"Type": "forward", "ForwardConfig": {"TargetGroups": {"a": {}}}}'):
+            self.refused(2, "expected such as forward=app", "modify-listener", "--listener", "web",
+                         "--default-action", action)
+        for action, said in (("Type=forward,ForwardConfig={TargetGroups=[{", "expected name=value at"),
+                             ("Type=forward,Type=forward", '"Type" is there twice'),
+                             ("a=" + "{a=" * 5000, "nested too deeply"),
+                             ("[" * 5000, "not valid JSON"),
+                             ('{"Type": "forward"', "not valid JSON")):
+            self.refused(2, said, "modify-listener", "--listener", "web", "--default-action", action)
+        both = [{"Type": "forward", "TargetGroupArn": "app", "ForwardConfig": weights(spare=1)}]
+        self.refused(2, "must be the one target group of that", "modify-listener", "--listener", "web",
+                     "--default-actions", json.dumps(both))
+        sticky = {"TargetGroupStickinessConfig": {"Enabled": True}, **weights(app=1)}
+        self.refused(2, "where a target group has stickiness.enabled", "modify-listener", "--listener", "web",
+                     "--default-actions", json.dumps([{"Type": "forward", "ForwardConfig": sticky}]))
 
     def test_nobody_there(self):
         for verb in "describe-listeners", "reload", "upgrade", "stop":
@@ -274,6 +311,59 @@ class ARunningService(unittest.TestCase):
             self.assertIn(f"cannot open {file}", complaint)
         self.assertNotIn("Changed", told(self.proxy, "describe-listeners")["Listeners"][0])
         self.assertEqual(self.version(), "TLSv1.2")
+
+
+class Weights(unittest.TestCase):
+    def setUp(self):
+        self.targets = {name: self.enterContext(Target(serve_echo)) for name in ("blue", "green")}
+        self.port = reserve_port()
+        config = service([tcp_listener(self.port, forward="blue")],
+                         [group(target, name=name) for name, target in self.targets.items()])
+        self.proxy = self.enterContext(Proxy(config))
+
+    def modify(self, action):
+        changed = told(self.proxy, "modify-listener", "--listener", "plain", "--default-actions", action)
+        return changed["Listeners"][0]
+
+    def shares(self, count):
+        before = {name: target.accepted for name, target in self.targets.items()}
+        for _ in range(count):
+            with tcp_client(self.port) as client:
+                self.assertTrue(echoed(client))
+        return {name: target.accepted - before[name] for name, target in self.targets.items()}
+
+    def test_share_out_the_flows_and_are_kept(self):
+        shorthand = ("Type=forward,ForwardConfig={TargetGroups=[{TargetGroupArn=targetgroup/blue,Weight=1}, "
+                     "{TargetGroupArn='green',Weight=3}]}")
+        listener = self.modify(shorthand)
+        self.assertEqual(listener["DefaultActions"],
+                         [{"Type": "forward", "ForwardConfig": weights(blue=1, green=3)}])
+        self.assertEqual(listener["Changed"], ["DefaultActions"])
+        count = scaled(300, 100)
+        deviation = (count * 0.25 * 0.75) ** 0.5
+        self.assertAlmostEqual(self.shares(count)["blue"], count / 4, delta=5 * deviation)
+        checked = run_program("check", "-c", self.proxy.config_file)
+        self.assertIn("forwards to 1 of 4 to blue (TCP, 1 target), 3 of 4 to green (TCP, 1 target)",
+                      checked.stdout)
+        self.assertIn('default_action.forward is "blue (1), green (3)", not "blue"', checked.stdout)
+        kept = json.loads((self.proxy.folder / "tlsplice.toml.changes.json").read_text())
+        self.assertEqual(kept["listeners"]["plain"]["default_action"]["forward"],
+                         [{"target_group": "blue", "weight": 1}, {"target_group": "green", "weight": 3}])
+        # As describe-listeners prints it, it is taken.
+        self.assertEqual(self.modify(json.dumps(listener["DefaultActions"])), listener)
+        self.assertEqual(len(told(self.proxy, "reload")["Changes"]), 1)
+        told(self.proxy, "reset-changes")
+        self.assertEqual(self.shares(10), {"blue": 10, "green": 0})
+
+    def test_one_group_in_every_spelling(self):
+        both = [{"Type": "forward", "TargetGroupArn": "targetgroup/green", "Order": 1, "ForwardConfig": {
+            **weights(green=1), "TargetGroupStickinessConfig": {"Enabled": False}}}]
+        for action in ("forward=green", "Type=forward,TargetGroupArn=green", json.dumps(both),
+                       "Type=forward,ForwardConfig={TargetGroups=[{TargetGroupArn=green}]}"):
+            listener = self.modify(action)
+            self.assertEqual(listener["DefaultActions"][0]["TargetGroupArn"], "targetgroup/green")
+            self.assertEqual(self.shares(5), {"blue": 0, "green": 5})
+            told(self.proxy, "reset-changes")
 
 
 class Ends(unittest.TestCase):
