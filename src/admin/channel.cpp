@@ -57,6 +57,7 @@ Result<std::optional<Command>> receive(int channel) {
       return Command{order, std::move(descriptors.front())};
     case Order::kServe:
     case Order::kEndFlows:
+    case Order::kEndShare:
       return Command{order, {}, packet.number};
   }
   return std::nullopt;

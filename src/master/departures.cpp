@@ -1,7 +1,7 @@
 #include "departures.hpp"
 
 #include <algorithm>
-#include <set>
+#include <utility>
 
 namespace tlsplice::master {
 namespace {
@@ -17,6 +17,7 @@ std::set<Departures::Target> targets_of(const policy::Config& config) {
 }  // namespace
 
 void Departures::follow(const policy::Config& before, const policy::Config& now, base::Instant at) {
+  follow_weights(before, now);
   const auto registered = targets_of(now);
   for (const Target& target : registered) draining_.erase(target);
   for (const policy::TargetGroup& group : before.target_groups) {
@@ -30,6 +31,23 @@ void Departures::follow(const policy::Config& before, const policy::Config& now,
                             Draining{host_port, at + delay.timeout, delay.connection_termination});
     }
   }
+}
+
+void Departures::follow_weights(const policy::Config& before, const policy::Config& now) {
+  for (const policy::Listener& listener : now.listeners) {
+    const auto old = std::ranges::find(before.listeners, listener.name, &policy::Listener::name);
+    for (const auto& [group, weight] : listener.forward) {
+      if (weight > 0) shares_.erase({listener.name, group});
+      if (weight > 0 || old == before.listeners.end()) continue;
+      const auto share = std::ranges::find(old->forward, group, &policy::Forward::target_group);
+      if (share == old->forward.end() || share->weight > 0) shares_.insert({listener.name, group});
+    }
+  }
+}
+
+std::vector<Departures::Share> Departures::take_shares() {
+  const std::set<Share> taken = std::exchange(shares_, {});
+  return {taken.begin(), taken.end()};
 }
 
 std::vector<Departures::Target> Departures::take_due(const policy::Config& config,

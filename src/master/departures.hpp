@@ -1,11 +1,13 @@
 // What becomes of flows with targets that should have none any more, by the attributes of their group: those
 // of a target that was deregistered may go on until its delay is over, and are ended then if the group says
 // so (deregistration_delay); those of a target that turned unhealthy are ended at once unless the group says
-// otherwise (target_health_state.unhealthy). Pure: time, configurations and health come in; what is to be
-// ended comes out (spec: nlb-facts, section 9).
+// otherwise (target_health_state.unhealthy); those that a listener forwards to a group whose weight is set to
+// 0 are ended. Pure: time, configurations and health come in; what is to be ended comes out (spec: nlb-facts,
+// sections 2 and 9).
 #pragma once
 
 #include <map>
+#include <set>
 #include <string>
 #include <utility>
 #include <vector>
@@ -24,21 +26,34 @@ class Departures {
     auto operator<=>(const Target&) const = default;
   };
 
-  /// Another configuration serves from now on: the targets that it no longer has drain.
+  /// The flows from a listener to a target group.
+  struct Share {
+    std::string listener;
+    std::string group;
+    auto operator<=>(const Share&) const = default;
+  };
+
+  /// Another configuration serves from now on: the targets that it no longer has drain. A group that a
+  /// listener no longer names keeps its flows: only a weight of 0 says that they are to end.
   void follow(const policy::Config& before, const policy::Config& now, base::Instant at);
   /// Those whose flows are to be ended now, each once: their delay is over, or they have turned unhealthy.
   std::vector<Target> take_due(const policy::Config& config, const targets::HealthTable& health,
                                base::Instant at);
+  /// Those whose weight was set to 0, each once.
+  std::vector<Share> take_shares();
   /// That group's targets that drain.
   std::vector<policy::HostPort> draining(std::string_view group) const;
 
  private:
+  void follow_weights(const policy::Config& before, const policy::Config& now);
+
   struct Draining {
     policy::HostPort address;
     base::Instant until;
     bool terminate = false;
   };
   std::map<Target, Draining> draining_;
+  std::set<Share> shares_;
   std::map<Target, bool> unhealthy_;  // as they were at the last look
 };
 

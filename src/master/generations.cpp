@@ -209,6 +209,10 @@ void Generations::end_flows(std::string_view group, std::string_view target) {
   for (const auto& generation : old_) generation->workers->end_flows(group, target);
 }
 
+void Generations::end_share(std::string_view listener, std::string_view group) {
+  for (const auto& generation : old_) generation->workers->end_share(listener, group);
+}
+
 void Generations::reopen_access_log() {
   if (current_) current_->workers->reopen_access_log();
   for (const auto& generation : old_) {

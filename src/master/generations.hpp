@@ -82,6 +82,8 @@ class Generations {
 
   /// Of all generations.
   void end_flows(std::string_view group, std::string_view target);
+  /// Of those that retire: what the listener forwarded to the group.
+  void end_share(std::string_view listener, std::string_view group);
   /// False when that is no worker. One that dies on the way to serve ends the change.
   bool bury(pid_t process, int status);
   /// Whether a worker ended untimely of a generation that will not replace it.

@@ -14,13 +14,13 @@
 #include <utility>
 
 #include "answers.hpp"
-#include "departures.hpp"
 #include "desk.hpp"
 #include "generations.hpp"
 #include "monitor_process.hpp"
 #include "privileges.hpp"
 #include "service_manager.hpp"
 #include "upgrade.hpp"
+#include "withdrawals.hpp"
 
 namespace tlsplice::master {
 namespace {
@@ -35,8 +35,6 @@ constexpr std::uint64_t kDescriptorsPerFlow = 6;
 constexpr std::uint64_t kDescriptorsBesides = 1024;
 // Beyond the drain timeout, before a worker that does not end is killed.
 constexpr Milliseconds kGrace{5000};
-// How soon flows are ended that a target should no longer have.
-constexpr Milliseconds kBetweenLooksAtTargets{500};
 
 /// Of mistakes that stand nowhere in the file, or whose text says where.
 std::vector<std::string> lines_of(const Generations::Mistakes& mistakes) {
@@ -57,7 +55,7 @@ class Master {
                             monitor_.forget_next();
                             answers_.forget();
                           },
-                      .entering = [this](const Generation& next) { follow_targets(next); },
+                      .entering = [this](const Generation& next) { withdrawals_.follow(next); },
                       .entered = [this](Generation& generation) { adopt(generation); },
                       .left = [this] { answers_.forget(); },
                       .on_fork = [this] { give_up(); }}),
@@ -70,9 +68,7 @@ class Master {
 
  private:
   Result<void> prepare(const policy::Config& config);
-  void follow_targets(const Generation& next);
   void adopt(Generation& generation);
-  void end_flows_due();
   void give_up();
   /// Every mistake as a line for people; none: done.
   using Told = std::function<void(const std::vector<std::string>&)>;
@@ -97,8 +93,7 @@ class Master {
   MonitorProcess monitor_;
   Desk desk_;
   Upgrade upgrade_{log_};
-  Departures departures_;
-  Instant look_at_targets_{};
+  Withdrawals withdrawals_{generations_, log_};
   std::filesystem::path file_;  // the configuration's
   Answers answers_;             // of targets that see their clients
   base::Fd signals_;
@@ -134,23 +129,6 @@ Result<void> Master::prepare(const policy::Config& config) {
                {"remedy", "start as root, raise ulimit -n or fs.nr_open, or lower max_flows"}});
   }
   return {};
-}
-
-void Master::follow_targets(const Generation& next) {
-  const Generation* const current = generations_.current();
-  if (current != nullptr) departures_.follow(current->config, next.config, base::now());
-}
-
-/// Of targets that turned unhealthy or were deregistered.
-void Master::end_flows_due() {
-  const Generation* const current = generations_.current();
-  if (ending_ || current == nullptr || base::now() < look_at_targets_) return;
-  look_at_targets_ = base::now() + kBetweenLooksAtTargets;
-  for (const auto& [group, target] :
-       departures_.take_due(current->config, current->workers->health(), base::now())) {
-    log_.info("ending_flows", {{"target_group", group}, {"target", target}});
-    generations_.end_flows(group, target);
-  }
 }
 
 void Master::adopt(Generation& generation) {
@@ -240,7 +218,7 @@ control::Service Master::controlled() {
               [this](const policy::TargetGroup& group, const policy::HostPort& target) {
                 return health_of(group.name, policy::to_string(target));
               },
-          .draining = [this](const policy::TargetGroup& group) { return departures_.draining(group.name); }};
+          .draining = [this](const policy::TargetGroup& group) { return withdrawals_.draining(group.name); }};
 }
 
 /// As the monitor process sees it.
@@ -265,7 +243,7 @@ void Master::wait_for_something() {
     obey(static_cast<int>(signal.ssi_signo));
   }
   desk_.serve();
-  end_flows_due();
+  if (!ending_ && generations_.current() != nullptr) withdrawals_.end_due(base::now());
   manager_.keep_alive(base::now());
   upgrade_.watch(base::now());
   if (base::now() >= kill_at_) {
@@ -374,7 +352,7 @@ Milliseconds Master::until_next() const {
   Instant next = std::min({kill_at_, desk_.next_deadline(), base::now() + std::chrono::minutes(1),
                            generations_.next_deadline(), manager_.next_deadline(), upgrade_.next_deadline()});
   if (!ending_ && generations_.current() != nullptr)
-    next = std::min({next, monitor_.next_start(), look_at_targets_});
+    next = std::min({next, monitor_.next_start(), withdrawals_.next_look()});
   const auto wait = std::chrono::ceil<Milliseconds>(next - base::now());
   return std::max(wait, Milliseconds(0));
 }

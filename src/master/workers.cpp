@@ -11,7 +11,6 @@
 #include <cstdlib>
 #include <thread>
 
-#include "tlsplice/admin/channel.hpp"
 #include "tlsplice/base/memory.hpp"
 #include "tlsplice/master/client_ip.hpp"
 #include "tlsplice/worker/worker.hpp"
@@ -339,12 +338,24 @@ void Workers::end_flows(std::string_view group, std::string_view target) {
   const auto rows = counters_.target_rows();
   for (std::size_t i = 0; i < rows.size(); i += counters_.stride()) {
     if (targets::word(rows[i].target_group) != group || targets::word(rows[i].target) != target) continue;
-    const auto number = static_cast<std::uint32_t>(i / counters_.stride());
-    for (std::size_t worker = 0; worker < slots_.size(); ++worker) {
-      if (slots_[worker].process < 0) continue;
-      auto told = admin::send(slots_[worker].channel.get(), {admin::Order::kEndFlows, {}, number});
-      if (!told) log_.error("flows_not_ended", {{"worker", worker}, {"error", told.error().text()}});
-    }
+    tell_all(admin::Order::kEndFlows, i / counters_.stride());
+  }
+}
+
+void Workers::end_share(std::string_view listener, std::string_view group) {
+  const auto& [listeners, groups] = std::tie(config_.listeners, config_.target_groups);
+  const auto listener_row =
+      std::ranges::find(listeners, listener, &policy::Listener::name) - listeners.begin();
+  const auto group_row = std::ranges::find(groups, group, &policy::TargetGroup::name) - groups.begin();
+  if (listener_row == std::ssize(listeners) || group_row == std::ssize(groups)) return;
+  tell_all(admin::Order::kEndShare, static_cast<std::size_t>(listener_row << 16 | group_row));
+}
+
+void Workers::tell_all(admin::Order order, std::size_t number) {
+  for (std::size_t worker = 0; worker < slots_.size(); ++worker) {
+    if (slots_[worker].process < 0) continue;
+    auto told = admin::send(slots_[worker].channel.get(), {order, {}, static_cast<std::uint32_t>(number)});
+    if (!told) log_.error("flows_not_ended", {{"worker", worker}, {"error", told.error().text()}});
   }
 }
 

@@ -15,6 +15,7 @@
 #include "doors.hpp"
 #include "numbers.hpp"
 #include "privileges.hpp"
+#include "tlsplice/admin/channel.hpp"
 #include "tlsplice/base/clock.hpp"
 #include "tlsplice/base/log.hpp"
 #include "tlsplice/master/prepare.hpp"
@@ -90,6 +91,7 @@ class Workers {
   void signal_all(int signal) const;
   /// In all workers.
   void end_flows(std::string_view group, std::string_view target);
+  void end_share(std::string_view listener, std::string_view group);
 
   bool anyone_alive() const;
   /// When start_due() or look() has something to do.
@@ -114,6 +116,7 @@ class Workers {
   void stay_on_cpu(std::size_t index, pid_t process);
   void follow_cpus();
   void serve(std::size_t index);
+  void tell_all(admin::Order order, std::size_t number);
   void forget_backing();
   void note_stuck(std::size_t index);
   void note_back(std::size_t index);

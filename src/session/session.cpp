@@ -55,8 +55,10 @@ class Session final : public LiveFlow, private relay::Meter {
   }
 
   uring::Stop& relaying() const {
-    return here_.target_stops != nullptr ? here_.target_stops->of(record_.target_row) : here_.stop;
+    return here_.target_stops != nullptr ? here_.target_stops->of(service_.row, record_.target_row)
+                                         : here_.stop;
   }
+  std::uint64_t client_hash() const { return targets::client_hash(record_.client, here_.flow_hash_seed); }
   base::Milliseconds handshake_left() const {
     return std::max(service_.handshake_timeout - base::Milliseconds(since_start_ms()), base::Milliseconds(1));
   }
@@ -228,7 +230,8 @@ Task<std::expected<StreamPointer, End>> Session::meet_client(base::Fd socket) {
 }
 
 Task<std::expected<StreamPointer, End>> Session::meet_target(std::uint64_t hash) {
-  share_ = targets::choose_group(hash, service_.shares);
+  const bool sticky = targets::any_sticky(service_.shares);
+  share_ = targets::choose_group(sticky ? client_hash() : hash, service_.shares);
   if (share_ == nullptr) co_return std::unexpected(nobody("every weight of default_action is 0"));
   const targets::Group& group = share_->group;
   auto socket = co_await connect_target(hash);
@@ -267,7 +270,7 @@ Task<std::expected<base::Fd, End>> Session::connect_target(std::uint64_t hash) {
   if (group.targets.empty())
     co_return std::unexpected(nobody("target group " + group.name + " has no targets"));
   const tlsplice_target_group& health = here_.health.group(share_->group_row);
-  if (group.stickiness) hash = targets::client_hash(record_.client, here_.flow_hash_seed);
+  if (group.stickiness) hash = client_hash();
   auto chosen = targets::choose_usable(health, group.targets.size(), hash);
   End end = End::kTargetRefused;
   for (int tries = 2; chosen && tries > 0; --tries) {

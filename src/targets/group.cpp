@@ -4,6 +4,7 @@
 
 #include <netinet/in.h>
 
+#include <algorithm>
 #include <cstring>
 
 #include "avalanche.hpp"
@@ -80,6 +81,11 @@ net::Address source_address(const Group& group, const net::Address& client, cons
   if (client.ip_bytes() == target.ip_bytes()) return {};  // a target that is a client itself
   if (is_link_local(client) || (is_loopback(client) && !is_loopback(target))) return {};
   return client;
+}
+
+bool any_sticky(std::span<const Share> shares) {
+  return std::ranges::any_of(shares,
+                             [](const Share& share) { return share.group.stickiness && share.weight > 0; });
 }
 
 const Share* choose_group(std::uint64_t hash, std::span<const Share> shares) {

@@ -39,6 +39,7 @@ class Worker {
   Task<void> serve();
   Task<void> limit_drain();
   Task<void> end_flows(std::size_t target);
+  void end_share(std::size_t listener, std::size_t group);
   Task<void> obey_signals();
   Task<void> obey_master();
   bool hear_master();
@@ -82,7 +83,8 @@ Worker::Worker(Setup& setup, uring::Ring& ring, base::Fd signals)
       accepting_(ring),
       flows_(ring),
       listings_(ring),
-      target_stops_(stop_flows_, setup.counters.target_rows().size() / setup.counters.stride()),
+      target_stops_(stop_flows_, setup.counters.listener_rows().size() / setup.counters.stride(),
+                    setup.counters.target_rows().size() / setup.counters.stride()),
       here_{.ring = ring,
             .stop = stop_flows_,
             .log = setup.log,
@@ -144,6 +146,17 @@ Task<void> Worker::end_flows(std::size_t target) {
   if (active() == 0) target_stops_.renew(target);
 }
 
+/// For this worker the listener has stopped forwarding there: its successors have their own shares.
+void Worker::end_share(std::size_t listener, std::size_t group) {
+  for (const Door& door : setup_.doors) {
+    if (door.service->row != listener) continue;
+    for (const targets::Share& share : door.service->shares) {
+      if (share.group_row == group)
+        target_stops_.request_for_good(listener, share.target_row, share.group.targets.size());
+    }
+  }
+}
+
 Task<void> Worker::obey_signals() {
   for (bool draining = false;;) {
     if (co_await uring::readable(ring_, stop_control_, signals_.get()) < 0) co_return;
@@ -181,8 +194,10 @@ void Worker::obey(admin::Command& command) {
       if (!std::exchange(serving_, true)) uring::spawn(all_, serve());
       return;
     case admin::Order::kEndFlows:
-      if (command.number < target_stops_.count()) uring::spawn(all_, end_flows(command.number));
+      if (command.number < target_stops_.targets()) uring::spawn(all_, end_flows(command.number));
       return;
+    case admin::Order::kEndShare:
+      return end_share(command.number >> 16, command.number & 0xffffU);
     case admin::Order::kAccessLog:
       return setup_.access_log.replace(std::move(command.descriptor));
     case admin::Order::kListFlows:

@@ -1,10 +1,8 @@
 """Promised: the control verbs speak the load balancer's language: what `describe-*` prints has the AWS CLI's
 shape, options and shorthand are its own, errors have its codes and name everything that is wrong. What was
 changed at run time counts after a restart, shows in `describe-*` and `check`, and is undone as a whole by
-`reset-changes`. A listener's flows can be shared out anew by weight. With stickiness a client meets the same
-target again, also where several groups have their shares."""
+`reset-changes`."""
 
-import collections
 import json
 import os
 import pathlib
@@ -14,9 +12,8 @@ import unittest
 
 import harness
 from certificates import certificates
-from harness import (Proxy, group, reserve_port, run_program, scaled, service, tcp_listener, tls_listener,
-                     toml)
-from peers import Target, client_context, echoed, serve_echo, tcp_client, tls_client
+from harness import Proxy, group, reserve_port, run_program, service, tcp_listener, tls_listener, toml
+from peers import Target, client_context, echoed, serve_echo, tls_client
 
 TLS13 = "ELBSecurityPolicy-TLS13-1-3-2021-06"
 OLD, NEW = "ELBSecurityPolicy-2016-08", "ELBSecurityPolicy-TLS-1-2-2017-01"
@@ -313,59 +310,6 @@ class ARunningService(unittest.TestCase):
         self.assertEqual(self.version(), "TLSv1.2")
 
 
-class Weights(unittest.TestCase):
-    def setUp(self):
-        self.targets = {name: self.enterContext(Target(serve_echo)) for name in ("blue", "green")}
-        self.port = reserve_port()
-        config = service([tcp_listener(self.port, forward="blue")],
-                         [group(target, name=name) for name, target in self.targets.items()])
-        self.proxy = self.enterContext(Proxy(config))
-
-    def modify(self, action):
-        changed = told(self.proxy, "modify-listener", "--listener", "plain", "--default-actions", action)
-        return changed["Listeners"][0]
-
-    def shares(self, count):
-        before = {name: target.accepted for name, target in self.targets.items()}
-        for _ in range(count):
-            with tcp_client(self.port) as client:
-                self.assertTrue(echoed(client))
-        return {name: target.accepted - before[name] for name, target in self.targets.items()}
-
-    def test_share_out_the_flows_and_are_kept(self):
-        shorthand = ("Type=forward,ForwardConfig={TargetGroups=[{TargetGroupArn=targetgroup/blue,Weight=1}, "
-                     "{TargetGroupArn='green',Weight=3}]}")
-        listener = self.modify(shorthand)
-        self.assertEqual(listener["DefaultActions"],
-                         [{"Type": "forward", "ForwardConfig": weights(blue=1, green=3)}])
-        self.assertEqual(listener["Changed"], ["DefaultActions"])
-        count = scaled(300, 100)
-        deviation = (count * 0.25 * 0.75) ** 0.5
-        self.assertAlmostEqual(self.shares(count)["blue"], count / 4, delta=5 * deviation)
-        checked = run_program("check", "-c", self.proxy.config_file)
-        self.assertIn("forwards to 1 of 4 to blue (TCP, 1 target), 3 of 4 to green (TCP, 1 target)",
-                      checked.stdout)
-        self.assertIn('default_action.forward is "blue (1), green (3)", not "blue"', checked.stdout)
-        kept = json.loads((self.proxy.folder / "tlsplice.toml.changes.json").read_text())
-        self.assertEqual(kept["listeners"]["plain"]["default_action"]["forward"],
-                         [{"target_group": "blue", "weight": 1}, {"target_group": "green", "weight": 3}])
-        # As describe-listeners prints it, it is taken.
-        self.assertEqual(self.modify(json.dumps(listener["DefaultActions"])), listener)
-        self.assertEqual(len(told(self.proxy, "reload")["Changes"]), 1)
-        told(self.proxy, "reset-changes")
-        self.assertEqual(self.shares(10), {"blue": 10, "green": 0})
-
-    def test_one_group_in_every_spelling(self):
-        both = [{"Type": "forward", "TargetGroupArn": "targetgroup/green", "Order": 1, "ForwardConfig": {
-            **weights(green=1), "TargetGroupStickinessConfig": {"Enabled": False}}}]
-        for action in ("forward=green", "Type=forward,TargetGroupArn=green", json.dumps(both),
-                       "Type=forward,ForwardConfig={TargetGroups=[{TargetGroupArn=green}]}"):
-            listener = self.modify(action)
-            self.assertEqual(listener["DefaultActions"][0]["TargetGroupArn"], "targetgroup/green")
-            self.assertEqual(self.shares(5), {"blue": 0, "green": 5})
-            told(self.proxy, "reset-changes")
-
-
 class Ends(unittest.TestCase):
     def test_stop_drains_and_ends(self):
         with Proxy(two_of_each()) as proxy:
@@ -373,23 +317,6 @@ class Ends(unittest.TestCase):
             self.assertEqual(ask(proxy, "stop"), (0, "", ""))
             self.assertEqual(proxy.wait(), 0)
             self.assertTrue(proxy.events("draining"))
-
-
-class Stickiness(unittest.TestCase):
-    def test_a_client_meets_the_same_target_again(self):
-        targets = [self.enterContext(Target(serve_echo)) for _ in range(4)]
-        port, clients = reserve_port(), scaled(40, 16)
-        with Proxy(service([tcp_listener(port)], [group(*targets, stickiness={"enabled": True})])) as proxy:
-            for _ in range(3):
-                for number in range(clients):
-                    source = (f"127.0.0.{number + 2}", 0)
-                    with socket.create_connection(("127.0.0.1", port), harness.PATIENCE, source) as client:
-                        echoed(client)
-            chosen = collections.defaultdict(set)
-            for line in proxy.wait_events("flow", 3 * clients):
-                chosen[line["client"].rpartition(":")[0]].add(line["target"])
-        self.assertEqual({len(targets) for targets in chosen.values()}, {1})
-        self.assertGreater(len(set.union(*chosen.values())), 1, "not all clients meet one target")
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 """Promised: flows end with a target that should have none any more, as its group says: with one that turns
 unhealthy at once (both sides are reset), or not; with one that was deregistered when its delay is over, or
-not; those of workers that retire as well. Meanwhile it drains: it gets no new flow and keeps what it has.
+not; those of workers that retire as well; those that a listener forwards to a group whose weight is set to 0
+end, and no others. Meanwhile it drains: it gets no new flow and keeps what it has.
 Checked with targets that go down while their flows would go on, and with the control verbs."""
 
 import json
@@ -144,6 +145,72 @@ class Deregistered(Withdrawn):
         with tcp_client(self.ports["plain"]) as flow:
             self.assertTrue(echoed(flow))
         self.assertEqual(self.states(), {only.address: "unavailable"})
+
+
+class Weightless(Withdrawn):
+    """Both listeners forward to both groups."""
+
+    def setUp(self):
+        super().setUp()
+        self.blue, self.green = (self.enterContext(Target(serve_echo)) for _ in range(2))
+        self.proxy = self.enterContext(Proxy(self.config(blue=1, green=1)))
+        self.doomed = [self.flow_to(self.blue), self.flow_to(self.blue)]
+        self.kept = [self.flow_to(self.green), self.flow_to(self.blue, tls_client, "web")]
+
+    def config(self, **weights):
+        """Weights of the plain listener."""
+        forward = [{"target_group": name, "weight": weight} for name, weight in weights.items()]
+        both = [{"target_group": name, "weight": 1} for name in ("blue", "green")]
+        listeners = [tcp_listener(self.ports["plain"], forward=forward),
+                     tls_listener(self.ports["web"], certificates().leaf(), forward=both)]
+        return service(listeners, [group(self.blue, name="blue"), group(self.green, name="green")])
+
+    def modify(self, action):
+        done = run_program("modify-listener", "-c", self.proxy.config_file, "--listener", "plain",
+                           "--default-actions", action)
+        self.assertEqual(done.returncode, 0, done.stderr)
+
+    def assert_only_the_doomed_end(self):
+        for flow in self.doomed:
+            self.assert_reset(flow)
+        self.proxy.wait_events("ending_flows", listener="plain", target_group="blue")
+        self.proxy.wait_events("flow", len(self.doomed), end="target_withdrawn", listener="plain",
+                               target=self.blue.address)
+        for flow in self.kept:
+            self.assertTrue(echoed(flow))
+        ended = {(flow["listener"], flow["target"])
+                 for flow in self.proxy.events("flow", end="target_withdrawn")}
+        self.assertEqual(ended, {("plain", self.blue.address)})
+        before = self.blue.accepted
+        for _ in range(20):
+            with tcp_client(self.ports["plain"]) as flow:
+                self.assertTrue(echoed(flow))
+        self.assertEqual(self.blue.accepted, before)
+
+    def test_flows_end_with_a_change(self):
+        self.modify("Type=forward,ForwardConfig={TargetGroups=["
+                    "{TargetGroupArn=blue,Weight=0},{TargetGroupArn=green,Weight=1}]}")
+        self.assert_only_the_doomed_end()
+
+    def test_flows_end_with_a_reload(self):
+        self.proxy.reload(self.config(blue=0, green=1))
+        self.assert_only_the_doomed_end()
+
+    def test_flows_of_retired_workers_end(self):
+        self.proxy.reload(self.config(blue=9, green=1))
+        self.doomed.append(self.flow_to(self.blue))
+        self.proxy.reload(self.config(blue=0, green=1))
+        self.assert_only_the_doomed_end()
+
+    def test_flows_of_a_group_that_is_taken_out_go_on_until_its_weight_is_0(self):
+        self.modify("forward=green")
+        self.modify("forward=green")
+        for flow in self.doomed + self.kept:
+            self.assertTrue(echoed(flow))
+        self.assertFalse(self.proxy.events("ending_flows"))
+        self.modify("Type=forward,ForwardConfig={TargetGroups=["
+                    "{TargetGroupArn=blue,Weight=0},{TargetGroupArn=green,Weight=1}]}")
+        self.assert_only_the_doomed_end()
 
 
 if __name__ == "__main__":

@@ -1,6 +1,7 @@
 // Promised: flows with a target that was deregistered end when its delay is over and its group says so, those
 // with one that turned unhealthy at once unless its group says otherwise or is open to all; each once. A
-// target that is registered again does not drain.
+// target that is registered again does not drain. Those that a listener forwards to a group end when its
+// weight is set to 0.
 #include "../../src/master/departures.hpp"
 
 #include <gtest/gtest.h>
@@ -109,6 +110,40 @@ TEST(Departures, OfUnhealthyTargetsAreNoneWhereTheGroupSaysSoOrIsOpenToAll) {
   config.target_groups[0].unhealthy.connection_termination = false;
   base::shared_set(health.group(0).fail_open, 0);
   EXPECT_EQ(departures.take_due(config, health, kStart), Targets{});
+}
+
+policy::Config forwarding(std::vector<policy::Forward> forward, const char* listener) {
+  policy::Config config = config_of({kOne});
+  policy::Listener& made = config.listeners.emplace_back();
+  made.name = listener;
+  made.forward = std::move(forward);
+  return config;
+}
+
+/// What is to end after these configurations, one after the other.
+std::vector<Departures::Share> shares_after(const std::vector<policy::Config>& configs) {
+  Departures departures;
+  for (std::size_t i = 1; i < configs.size(); ++i) departures.follow(configs[i - 1], configs[i], kStart);
+  auto taken = departures.take_shares();
+  EXPECT_TRUE(departures.take_shares().empty()) << "each once";
+  return taken;
+}
+
+TEST(Departures, OfAGroupWhoseWeightIsSetToZero) {
+  using Shares = std::vector<Departures::Share>;
+  const auto of = [](std::vector<policy::Forward> forward, const char* listener = "web") {
+    return forwarding(std::move(forward), listener);
+  };
+  EXPECT_EQ(shares_after({of({{"a", 1}, {"b", 2}}), of({{"a", 0}, {"b", 2}})}), (Shares{{"web", "a"}}));
+  EXPECT_EQ(shares_after({of({{"a", 1}, {"b", 2}}), of({{"a", 0}, {"b", 0}})}),
+            (Shares{{"web", "a"}, {"web", "b"}}));
+  EXPECT_EQ(shares_after({of({{"a", 1}}), of({{"a", 0}, {"b", 1}}), of({{"b", 1}})}), (Shares{{"web", "a"}}));
+  EXPECT_EQ(shares_after({of({{"a", 1}}), of({{"a", 0}}), of({{"a", 1}})}), Shares{}) << "it was not meant";
+  EXPECT_EQ(shares_after({of({{"a", 0}}), of({{"a", 0}})}), Shares{}) << "it had none";
+  EXPECT_EQ(shares_after({of({{"a", 2}}), of({{"a", 1}})}), Shares{});
+  EXPECT_EQ(shares_after({of({{"a", 2}}), of({{"b", 1}})}), Shares{}) << "taken out, it keeps its flows";
+  EXPECT_EQ(shares_after({of({{"a", 2}}), of({{"b", 1}}), of({{"a", 0}, {"b", 1}})}), (Shares{{"web", "a"}}));
+  EXPECT_EQ(shares_after({of({{"a", 2}}), of({{"a", 0}}, "other")}), Shares{});
 }
 
 }  // namespace

@@ -15,6 +15,7 @@ enum class Order : std::uint8_t {
   kAccessLog = 2,  // the descriptor: where the access log goes on
   kServe = 3,      // accept connections from now on
   kEndFlows = 4,   // the number: the row of the target (observe::Shape) whose flows are to end
+  kEndShare = 5,   // the number: whose flows are to end, the listener's row << 16 | its target group's
 };
 
 struct Command {

@@ -62,6 +62,10 @@ std::size_t choose(std::uint64_t hash, std::size_t count);
 /// client on this host's loopback and a target elsewhere; for a link-local client.
 net::Address source_address(const Group& group, const net::Address& client, const net::Address& target);
 
+/// Whether one that gets flows has stickiness. Then the client chooses the group as well (client_hash): else
+/// it would meet its target only now and then.
+bool any_sticky(std::span<const Share> shares);
+
 /// The share for this hash, each as likely as its weight says; null when all weights are 0.
 const Share* choose_group(std::uint64_t hash, std::span<const Share> shares);
 
