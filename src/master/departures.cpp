@@ -27,8 +27,8 @@ void Departures::follow(const policy::Config& before, const policy::Config& now,
     for (const policy::HostPort& host_port : group.targets) {
       Target target{group.name, policy::to_string(host_port)};
       if (registered.contains(target)) continue;
-      draining_.try_emplace(std::move(target),
-                            Draining{host_port, at + delay.timeout, delay.connection_termination});
+      draining_.try_emplace(std::move(target), Draining{group.name, host_port, at + delay.timeout,
+                                                        delay.connection_termination});
     }
   }
 }
@@ -59,22 +59,39 @@ std::vector<Departures::Target> Departures::take_due(const policy::Config& confi
     if (drains.terminate) due.push_back(target);
     return true;
   });
-  std::map<Target, bool> unhealthy;
+  if (health.groups() == 0) return due;  // of a predecessor: nobody says how they are now
+  std::set<Target> unhealthy;
   for (std::size_t i = 0; i < health.groups(); ++i) {
     const policy::TargetGroup& group = config.target_groups[i];
     // While a group is open to all, its targets' flows are left to them.
     const bool fail_open = base::shared_get(health.group(i).fail_open) != 0;
     for (const tlsplice_target_health& row : health.targets_of(i)) {
       Target target{group.name, std::string(targets::word(row.target))};
-      const bool is = targets::word(row.state) == targets::kUnhealthy && !fail_open;
-      const auto known = unhealthy_.find(target);
-      const bool was = known != unhealthy_.end() && known->second;
-      if (is && !was && group.unhealthy.connection_termination) due.push_back(target);
-      unhealthy.emplace(std::move(target), is);
+      if (targets::word(row.state) != targets::kUnhealthy || fail_open) continue;
+      // With an interval it has drained before.
+      const bool terminates =
+          group.unhealthy.connection_termination || group.unhealthy.draining_interval.count() > 0;
+      if (terminates && !unhealthy_.contains(target)) due.push_back(target);
+      unhealthy.insert(std::move(target));
     }
   }
   unhealthy_ = std::move(unhealthy);
   return due;
+}
+
+Departures::Left Departures::bequeath() const {
+  Left left{.draining = {},
+            .shares = {shares_.begin(), shares_.end()},
+            .unhealthy = {unhealthy_.begin(), unhealthy_.end()}};
+  for (const auto& [target, drains] : draining_) left.draining.push_back(drains);
+  return left;
+}
+
+void Departures::adopt(const Left& left) {
+  for (const Draining& drains : left.draining)
+    draining_.insert_or_assign({drains.group, policy::to_string(drains.address)}, drains);
+  shares_.insert(left.shares.begin(), left.shares.end());
+  unhealthy_.insert(left.unhealthy.begin(), left.unhealthy.end());
 }
 
 std::vector<policy::HostPort> Departures::draining(std::string_view group) const {

@@ -1,9 +1,9 @@
 // What becomes of flows with targets that should have none any more, by the attributes of their group: those
 // of a target that was deregistered may go on until its delay is over, and are ended then if the group says
-// so (deregistration_delay); those of a target that turned unhealthy are ended at once unless the group says
-// otherwise (target_health_state.unhealthy); those that a listener forwards to a group whose weight is set to
-// 0 are ended. Pure: time, configurations and health come in; what is to be ended comes out (spec: nlb-facts,
-// sections 2 and 9).
+// so (deregistration_delay); those of a target that turned unhealthy are ended at once, or when it has
+// drained, unless the group says otherwise (target_health_state.unhealthy); those that a listener forwards to
+// a group whose weight is set to 0 are ended. Pure: time, configurations and health come in; what is to be
+// ended comes out (spec: nlb-facts, sections 2 and 9).
 #pragma once
 
 #include <map>
@@ -33,6 +33,21 @@ class Departures {
     auto operator<=>(const Share&) const = default;
   };
 
+  struct Draining {
+    std::string group;
+    policy::HostPort address;
+    base::Instant until;
+    bool terminate = false;
+  };
+  /// For a successor of this process, whose clock is the same.
+  struct Left {
+    std::vector<Draining> draining;
+    std::vector<Share> shares;
+    std::vector<Target> unhealthy;
+  };
+  Left bequeath() const;
+  void adopt(const Left& left);
+
   /// Another configuration serves from now on: the targets that it no longer has drain. A group that a
   /// listener no longer names keeps its flows: only a weight of 0 says that they are to end.
   void follow(const policy::Config& before, const policy::Config& now, base::Instant at);
@@ -47,14 +62,9 @@ class Departures {
  private:
   void follow_weights(const policy::Config& before, const policy::Config& now);
 
-  struct Draining {
-    policy::HostPort address;
-    base::Instant until;
-    bool terminate = false;
-  };
   std::map<Target, Draining> draining_;
   std::set<Share> shares_;
-  std::map<Target, bool> unhealthy_;  // as they were at the last look
+  std::set<Target> unhealthy_;  // at the last look
 };
 
 }  // namespace tlsplice::master

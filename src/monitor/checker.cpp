@@ -14,21 +14,31 @@ base::Milliseconds first_wait(const policy::HealthCheck& settings) {
   return settings.timeout + base::Milliseconds(part(random));
 }
 
+targets::Moment this_moment() {
+  return {.wall = std::chrono::system_clock::now(), .steady = base::now()};
+}
+
 }  // namespace
 
 Checker::Checker(Setup setup)
     : setup_(std::move(setup)),
       thresholds_{.healthy = setup_.question.settings.healthy_threshold,
-                  .unhealthy = setup_.question.settings.unhealthy_threshold},
+                  .unhealthy = setup_.question.settings.unhealthy_threshold,
+                  .draining_interval = setup_.draining_interval},
       check_(setup_.loop, setup_.question, setup_.address,
              [this](const std::optional<Answer>& answer) { enter(answer); }),
       timer_(
           setup_.loop, -1, 0, [](evutil_socket_t, short, void* self) { static_cast<Checker*>(self)->turn(); },
           this),
+      drained_(
+          setup_.loop, -1, 0,
+          [](evutil_socket_t, short, void* self) { static_cast<Checker*>(self)->drain(); }, this),
       flows_(count(&T::NewFlowCount), count(&T::TargetConnectionErrorCount)) {}
 
 void Checker::begin(base::Milliseconds delay) {
   timer_.add(delay);
+  targets::limit_draining(setup_.row, base::now() + setup_.draining_interval);
+  drain();
 }
 
 void Checker::turn() {
@@ -62,7 +72,20 @@ void Checker::enter(const std::optional<Answer>& answer) {
 }
 
 void Checker::enter(targets::Outcome outcome, const std::string& detail) {
-  if (!targets::enter_check(setup_.row, outcome, thresholds_, std::chrono::system_clock::now())) return;
+  if (!targets::enter_check(setup_.row, outcome, thresholds_, this_moment())) return;
+  changed(detail);
+  drain();
+}
+
+/// If it does: until its interval is over, or a passed check comes first.
+void Checker::drain() {
+  const auto until = targets::drains_until(setup_.row);
+  if (!until) return drained_.remove();
+  if (targets::end_draining(setup_.row, this_moment())) return changed("the draining interval is over");
+  drained_.add(std::chrono::ceil<base::Milliseconds>(*until - base::now()));
+}
+
+void Checker::changed(const std::string& detail) {
   setup_.changed();
   if (lines_.allow(base::now())) log_change(detail);
 }

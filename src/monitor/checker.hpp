@@ -17,6 +17,7 @@ class Checker {
   struct Setup {
     event_base* loop;
     const Question& question;
+    base::Milliseconds draining_interval;
     net::Address address;
     tlsplice_target_health& row;
     const observe::CounterTable& counters;
@@ -35,6 +36,8 @@ class Checker {
   void turn();
   void enter(const std::optional<Answer>& answer);
   void enter(targets::Outcome outcome, const std::string& detail);
+  void drain();
+  void changed(const std::string& detail);
   void log_change(const std::string& detail);
   std::uint64_t count(observe::TargetCounter counter) const {
     return setup_.counters.sum(setup_.counters_row, counter);
@@ -44,6 +47,7 @@ class Checker {
   targets::Thresholds thresholds_;
   Check check_;
   Event timer_;
+  Event drained_;  // the interval of "unhealthy.draining" is over
   FlowSigns flows_;
   FewAMinute lines_;
   bool first_ = true;

@@ -69,6 +69,7 @@ void Health::add(std::size_t place, std::size_t first_row, base::Milliseconds de
     group.checkers.push_back(std::make_unique<Checker>(Checker::Setup{
         .loop = setup_.loop,
         .question = group.question,
+        .draining_interval = configured.unhealthy.draining_interval,
         .address = net::Address::parse(host, configured.health_check.port.value_or(port)).value(),
         .row = rows[i],
         .counters = setup_.counters,

@@ -2,6 +2,7 @@
 
 #include <algorithm>
 #include <bit>
+#include <cstddef>
 #include <map>
 
 #include "avalanche.hpp"
@@ -24,10 +25,20 @@ void replace_text(char (&field)[N], std::string_view text) {
   std::memcpy(field, fresh, N);
 }
 
-void change(tlsplice_target_health& target, std::string_view state, base::WallTime at) {
+__u64 seconds(base::WallTime at) {
+  return static_cast<__u64>(std::chrono::system_clock::to_time_t(at));
+}
+
+void set_draining(tlsplice_target_health& target, base::Instant until) {
+  const std::chrono::nanoseconds since_boot = until.time_since_epoch();
+  shared_set(target.draining_until, static_cast<__u64>(since_boot.count()));
+}
+
+void change(tlsplice_target_health& target, std::string_view state, const Moment& at) {
   replace_text(target.state, state);
   shared_add(target.StateChangeCount);
-  shared_set(target.changed_at, static_cast<__u64>(std::chrono::system_clock::to_time_t(at)));
+  shared_set(target.changed_at, seconds(at.wall));
+  shared_set(target.draining_until, 0);
 }
 
 /// The bits of a group's first `count` targets in this word.
@@ -59,25 +70,48 @@ std::string_view description(std::string_view reason) {
 }
 
 bool enter_check(tlsplice_target_health& target, Outcome outcome, const Thresholds& thresholds,
-                 base::WallTime at) {
+                 const Moment& at) {
   const bool passed = outcome.passed();
   shared_add(passed ? target.PassedCheckCount : target.FailedCheckCount);
   shared_add(passed ? target.consecutive_passes : target.consecutive_failures);
   shared_set(passed ? target.consecutive_failures : target.consecutive_passes, 0);
-  shared_set(target.checked_at, static_cast<__u64>(std::chrono::system_clock::to_time_t(at)));
+  shared_set(target.checked_at, seconds(at.wall));
 
   const std::string_view state = word(target.state);
   const bool healthy = state == kHealthy;
   const bool unhealthy = state == kUnhealthy;
+  const bool drains = state == kUnhealthyDraining;
   if (passed) {
-    if (healthy || (unhealthy && target.consecutive_passes < thresholds.healthy)) return false;
+    if (healthy || ((unhealthy || drains) && target.consecutive_passes < thresholds.healthy)) return false;
     replace_text(target.reason, "");
     change(target, kHealthy, at);
     return true;
   }
-  if (!unhealthy && target.consecutive_failures < thresholds.unhealthy) return false;
+  if (drains || (!unhealthy && target.consecutive_failures < thresholds.unhealthy)) return false;
+  if (!unhealthy && thresholds.draining_interval.count() > 0) {
+    replace_text(target.reason, kFailedHealthChecks);
+    change(target, kUnhealthyDraining, at);
+    set_draining(target, at.steady + thresholds.draining_interval);
+    return true;
+  }
   if (word(target.reason) != outcome.reason) replace_text(target.reason, outcome.reason);
   if (unhealthy) return false;
+  change(target, kUnhealthy, at);
+  return true;
+}
+
+std::optional<base::Instant> drains_until(const tlsplice_target_health& target) {
+  if (word(target.state) != kUnhealthyDraining) return std::nullopt;
+  return base::Instant(std::chrono::nanoseconds(shared_get(target.draining_until)));
+}
+
+void limit_draining(tlsplice_target_health& target, base::Instant until) {
+  if (const auto now = drains_until(target); now && until < *now) set_draining(target, until);
+}
+
+bool end_draining(tlsplice_target_health& target, const Moment& at) {
+  const auto until = drains_until(target);
+  if (!until || at.steady < *until) return false;
   change(target, kUnhealthy, at);
   return true;
 }
@@ -89,7 +123,7 @@ void enter_group(tlsplice_target_group& group, std::span<const tlsplice_target_h
   std::size_t unhealthy = 0;
   for (std::size_t i = 0; i < targets.size(); ++i) {
     const std::string_view state = word(targets[i].state);
-    unhealthy += state == kUnhealthy ? 1 : 0;
+    unhealthy += state == kUnhealthy || state == kUnhealthyDraining ? 1 : 0;
     if (state != kHealthy) continue;
     ++healthy;
     usable[i / kBits] |= std::uint64_t{1} << (i % kBits);
@@ -137,6 +171,19 @@ std::optional<std::size_t> choose_usable(const tlsplice_target_group& group, std
 
 // ---- HealthTable
 
+std::uint64_t health_layout() {
+  using Row = tlsplice_target_health;
+  std::uint64_t hash = sizeof(Row);
+  for (const std::size_t offset :
+       {offsetof(Row, target_group), offsetof(Row, target), offsetof(Row, state), offsetof(Row, reason),
+        offsetof(Row, consecutive_passes), offsetof(Row, consecutive_failures),
+        offsetof(Row, PassedCheckCount), offsetof(Row, FailedCheckCount), offsetof(Row, StateChangeCount),
+        offsetof(Row, changed_at), offsetof(Row, checked_at), offsetof(Row, draining_until)}) {
+    hash = avalanche(hash ^ offset);
+  }
+  return hash;
+}
+
 base::Result<HealthTable> HealthTable::create(std::span<const WatchedGroup> groups,
                                               const HealthBacking& backing) {
   HealthTable table;
@@ -153,6 +200,16 @@ base::Result<HealthTable> HealthTable::create(std::span<const WatchedGroup> grou
   table.targets_ = std::move(*targets);
   table.groups_ = std::move(*rows);
   table.enter_names(groups);
+  return table;
+}
+
+base::Result<HealthTable> HealthTable::of_rows(std::size_t count, int target_health) {
+  HealthTable table;
+  auto targets =
+      base::SharedRows<tlsplice_target_health>::create(std::max<std::size_t>(count, 1), target_health);
+  if (!targets) return base::fail(std::move(targets.error()));
+  table.targets_ = std::move(*targets);
+  table.target_count_ = count;
   return table;
 }
 
@@ -189,7 +246,8 @@ void HealthTable::go_on_from(const HealthTable& before, std::span<const WatchedG
       const auto found = known.find({word(target.target_group), word(target.target)});
       if (found == known.end()) continue;
       const auto state = word(found->second->state);
-      if (state == kHealthy || state == kUnhealthy) target = *found->second;
+      const bool checked = state == kHealthy || state == kUnhealthy || state == kUnhealthyDraining;
+      if (checked) target = *found->second;
     }
     enter_group(groups_[i], targets_of(i), groups[i].group.minimum_healthy_targets);
   }

@@ -1,7 +1,7 @@
 """Promised: flows end with a target that should have none any more, as its group says: with one that turns
-unhealthy at once (both sides are reset), or not; with one that was deregistered when its delay is over, or
-not; those of workers that retire as well; those that a listener forwards to a group whose weight is set to 0
-end, and no others. Meanwhile it drains: it gets no new flow and keeps what it has.
+unhealthy at once (both sides are reset), or when it has drained, or not; with one that was deregistered when
+its delay is over, or not; those of workers that retire as well; those that a listener forwards to a group
+whose weight is set to 0 end, and no others. A target that drains gets no new flow and keeps what it has.
 Checked with targets that go down while their flows would go on, and with the control verbs."""
 
 import json
@@ -75,6 +75,65 @@ class Unhealthy(Withdrawn):
         self.shut_check_of(sick)
         wait_until("it is unhealthy", lambda: self.states()[sick.address] == "unhealthy")
         self.assertTrue(echoed(flow))
+
+    def test_flows_end_when_the_target_has_drained(self):
+        sick, well = self.draining_targets("3s")
+        flow, kept = self.flow_to(sick), self.flow_to(well)
+        began = harness.time.monotonic()
+        self.shut_check_of(sick)
+        wait_until("it drains", lambda: self.states()[sick.address] == "unhealthy.draining")
+        self.assertEqual(self.health_of(sick), {"State": "unhealthy.draining",
+                                                "Reason": "Target.FailedHealthChecks",
+                                                "Description": "Health checks failed"})
+        accepted = sick.accepted
+        for _ in range(20):
+            with tcp_client(self.ports["plain"]) as other:
+                self.assertTrue(echoed(other))
+        self.assertEqual(sick.accepted, accepted)
+        self.assertTrue(echoed(flow))
+        self.assert_reset(flow)
+        self.assertGreaterEqual(harness.time.monotonic() - began, 3)
+        self.assertEqual(self.states(), {sick.address: "unhealthy", well.address: "healthy"})
+        self.assertTrue(echoed(kept))
+        states = [line["state"] for line in self.proxy.wait_events("target_health", 3, target=sick.address)]
+        self.assertEqual(states, ["healthy", "unhealthy.draining", "unhealthy"])
+
+    def test_a_target_that_drains_may_recover_with_its_flows(self):
+        sick, _ = self.draining_targets("600s")
+        flow = self.flow_to(sick)
+        self.shut_check_of(sick)
+        wait_until("it drains", lambda: self.states()[sick.address] == "unhealthy.draining")
+        self.open_check_of(sick)
+        wait_until("it is healthy again", lambda: self.states()[sick.address] == "healthy")
+        self.assertTrue(echoed(flow))
+        self.assertTrue(echoed(self.flow_to(sick)))
+
+    def test_a_target_that_drains_may_be_deregistered(self):
+        sick, well = self.draining_targets("600s")
+        flow = self.flow_to(sick)
+        self.shut_check_of(sick)
+        wait_until("it drains", lambda: self.states()[sick.address] == "unhealthy.draining")
+        self.ask("deregister-targets", "--targets", sick.address)
+        self.assertEqual(self.states(), {sick.address: "draining", well.address: "healthy"})
+        self.assertEqual(self.health_of(sick)["Reason"], "Target.DeregistrationInProgress")
+        self.assertTrue(echoed(flow))
+
+    def test_the_interval_can_be_taken_back(self):
+        sick, _ = self.draining_targets("600s")
+        flow = self.flow_to(sick)
+        self.shut_check_of(sick)
+        wait_until("it drains", lambda: self.states()[sick.address] == "unhealthy.draining")
+        self.ask("modify-target-group-attributes", "--attributes",
+                 "target_health_state.unhealthy.draining_interval_seconds=1")
+        self.assert_reset(flow)
+
+    def draining_targets(self, interval):
+        state = {"connection_termination": False, "draining_interval": interval}
+        return self.targets(target_health_state={"unhealthy": state})
+
+    def health_of(self, target):
+        described = self.ask("describe-target-health", "--targets", target.address)
+        return described["TargetHealthDescriptions"][0]["TargetHealth"]
 
     def test_flows_go_on_where_no_target_is_healthy(self):
         sick, well = self.targets()

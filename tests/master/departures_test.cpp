@@ -112,6 +112,43 @@ TEST(Departures, OfUnhealthyTargetsAreNoneWhereTheGroupSaysSoOrIsOpenToAll) {
   EXPECT_EQ(departures.take_due(config, health, kStart), Targets{});
 }
 
+/// Also while nobody knows how the targets are.
+TEST(Departures, ASuccessorGoesOn) {
+  const policy::Config before = config_of({kOne, kTwo});
+  policy::Config now = config_of({kOne});
+  now.listeners.emplace_back().name = "web";
+  now.listeners[0].forward = {{"app", 0}};
+  policy::Config weighty = before;
+  weighty.listeners.emplace_back().name = "web";
+  weighty.listeners[0].forward = {{"app", 1}};
+  const auto health = table_of(now);
+  set_state(health, 0, "unhealthy");
+  Departures first;
+  first.follow(weighty, now, kStart);
+  EXPECT_EQ(first.take_due(now, health, kStart + 10s), (Targets{{"app", "192.0.2.1:80"}}));
+
+  Departures next;
+  next.adopt(first.bequeath());
+  EXPECT_EQ(next.draining("app"), std::vector{kTwo});
+  EXPECT_EQ(next.take_shares(), (std::vector<Departures::Share>{{"web", "app"}}));
+  const auto nobody = targets::HealthTable::of_rows(0, -1);
+  EXPECT_EQ(next.take_due(now, *nobody, kStart + 20s), Targets{});
+  EXPECT_EQ(next.take_due(now, health, kStart + 59s), Targets{}) << "it has been unhealthy for long";
+  EXPECT_EQ(next.take_due(now, health, kStart + 60s), (Targets{{"app", "192.0.2.2:80"}}));
+}
+
+TEST(Departures, OfTargetsThatDrainAreDueAfterIt) {
+  Departures departures;
+  policy::Config config = config_of({kOne});
+  config.target_groups[0].unhealthy = {.connection_termination = false, .draining_interval = 60s};
+  const auto health = table_of(config);
+  set_state(health, 0, "unhealthy.draining");
+  EXPECT_EQ(departures.take_due(config, health, kStart), Targets{});
+  set_state(health, 0, "unhealthy");
+  EXPECT_EQ(departures.take_due(config, health, kStart), (Targets{{"app", "192.0.2.1:80"}}));
+  EXPECT_EQ(departures.take_due(config, health, kStart), Targets{});
+}
+
 policy::Config forwarding(std::vector<policy::Forward> forward, const char* listener) {
   policy::Config config = config_of({kOne});
   policy::Listener& made = config.listeners.emplace_back();

@@ -249,20 +249,5 @@ TEST(AnySticky, CountsGroupsThatGetFlows) {
   EXPECT_FALSE(any_sticky(std::vector{plain, sticky}));
 }
 
-// Both choices come from one hash: a group must not see only those clients that go to some of its targets.
-TEST(ChooseGroup, ByTheClientLeavesTheChoiceOfTheTargetEven) {
-  std::vector<Share> shares(2);
-  std::size_t met[2][4] = {};
-  for (std::uint32_t i = 0; i < 40'000; ++i) {
-    const std::string host = "10.1." + std::to_string(i / 250) + "." + std::to_string(i % 250);
-    const std::uint64_t hash = client_hash(address(host.c_str(), 1), kSeed);
-    const Share* const share = choose_group(hash, shares);
-    ++met[share - shares.data()][choose(hash, 4)];
-  }
-  for (const auto& targets : met) {
-    for (const std::size_t times : targets) EXPECT_NEAR(static_cast<double>(times), 5'000.0, 350.0);
-  }
-}
-
 }  // namespace
 }  // namespace tlsplice::targets

@@ -37,7 +37,7 @@ struct StateTest : testing::Test {
   HealthTable table = table_of({watched(1)});
   tlsplice_target_health& target = table.targets_of(0)[0];
   Thresholds thresholds{.healthy = 3, .unhealthy = 2};
-  base::WallTime at{1'700'000'000s};
+  Moment at{.wall = base::WallTime(1'700'000'000s), .steady = base::Instant(500s)};
 
   bool enter(Outcome outcome) { return enter_check(target, outcome, thresholds, at); }
   void expect(std::string_view state, std::string_view reason = {}) const {
@@ -68,7 +68,7 @@ TEST_F(StateTest, FailuresInARowMakeItUnhealthy) {
   EXPECT_FALSE(enter(kPass));
   EXPECT_FALSE(enter(kFail));
   expect(kHealthy);
-  at += 60s;
+  at.wall += 60s;
   EXPECT_TRUE(enter({kTimeout}));
   expect(kUnhealthy, kTimeout);
   EXPECT_EQ(target.changed_at, 1'700'000'060u);

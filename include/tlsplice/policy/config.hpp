@@ -135,7 +135,9 @@ struct DeregistrationDelay {
 /// What becomes of the flows of a target that turns unhealthy (target_health_state.unhealthy).
 struct UnhealthyState {
   bool connection_termination = true;
-  Milliseconds draining_interval{0};  // whole seconds; not 0 only without connection_termination
+  // Whole seconds, not 0 only without connection_termination: so long it is unhealthy.draining and keeps its
+  // flows; then they are ended after all.
+  Milliseconds draining_interval{0};
   bool operator==(const UnhealthyState&) const = default;
 };
 

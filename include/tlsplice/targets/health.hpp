@@ -26,6 +26,7 @@ static_assert(policy::kTargetsOfAGroupMax == TLSPLICE_TARGETS_OF_A_GROUP_MAX);
 inline constexpr std::string_view kInitial = "initial";
 inline constexpr std::string_view kHealthy = "healthy";
 inline constexpr std::string_view kUnhealthy = "unhealthy";
+inline constexpr std::string_view kUnhealthyDraining = "unhealthy.draining";
 inline constexpr std::string_view kUnused = "unused";
 inline constexpr std::string_view kUnavailable = "unavailable";
 inline constexpr std::string_view kInitialHealthChecking = "Elb.InitialHealthChecking";
@@ -58,13 +59,27 @@ struct Outcome {
 struct Thresholds {
   std::uint64_t healthy = policy::kDefaultCheckThreshold;
   std::uint64_t unhealthy = policy::kDefaultCheckThreshold;
+  base::Milliseconds draining_interval{0};  // of policy::UnhealthyState
+};
+
+struct Moment {
+  base::WallTime wall{};
+  base::Instant steady{};
 };
 
 /// Enters a check's outcome, and the state that follows: a target is healthy after its first passed check
 /// whatever the threshold, an unhealthy one after as many passes in a row as the threshold says, any other is
-/// unhealthy after so many failures in a row. True when the state changed.
+/// unhealthy after so many failures in a row; with a draining interval it is "unhealthy.draining" first,
+/// whose reason is always the same. True when the state changed.
 bool enter_check(tlsplice_target_health& target, Outcome outcome, const Thresholds& thresholds,
-                 base::WallTime at);
+                 const Moment& at);
+
+/// When the interval of a target that drains is over; nullopt: it does not drain.
+std::optional<base::Instant> drains_until(const tlsplice_target_health& target);
+/// It is over at that time, if not sooner: another configuration says so.
+void limit_draining(tlsplice_target_health& target, base::Instant until);
+/// A target whose interval is over is unhealthy. True when the state changed.
+bool end_draining(tlsplice_target_health& target, const Moment& at);
 
 /// Counts a group's targets and says which are to be used: the healthy ones, or all (fail open) where those
 /// are fewer than the minimum.
@@ -92,12 +107,21 @@ struct HealthBacking {
   int target_groups = -1;
 };
 
+/// What a target's row is like in this program.
+std::uint64_t health_layout();
+
 /// Owns the mappings. Inherited by fork, gone with the last process.
 class HealthTable {
  public:
   /// Targets that will be checked begin as `initial`, and all are used until the first one is healthy.
   static base::Result<HealthTable> create(std::span<const WatchedGroup> groups,
                                           const HealthBacking& backing = {});
+
+  /// The rows of another process's table, of `count` targets, for go_on_from() of the next one: it has no
+  /// groups. They must have our layout.
+  static base::Result<HealthTable> of_rows(std::size_t count, int target_health);
+  /// What they lie in; not after forget_backing().
+  int descriptor() const { return targets_.descriptor(); }
 
   /// Targets that were in the table before are as they were there. Before anybody reads this one.
   void go_on_from(const HealthTable& before, std::span<const WatchedGroup> groups);

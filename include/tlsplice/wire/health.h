@@ -28,6 +28,7 @@ struct tlsplice_target_health {
   __u64 StateChangeCount;
   __u64 changed_at; /* the state, and the last check; seconds since 1970, 0: never */
   __u64 checked_at;
+  __u64 draining_until; /* of "unhealthy.draining", else 0: CLOCK_MONOTONIC, in nanoseconds */
 } TLSPLICE_ROW;
 
 /* Map `target_groups`: a row for each group, in the order of the configuration. */
