@@ -8,36 +8,10 @@
 #include <cerrno>
 #include <cstdlib>
 #include <functional>
-#include <nlohmann/json.hpp>
 
-namespace tlsplice::policy {
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(HostPort, host, port)
-}  // namespace tlsplice::policy
-namespace tlsplice::observe {
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Shape::Listener, name, protocol)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Shape::Target, group, address)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Shape, workers, listeners, targets)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Backing, counters, listeners, targets, negotiated, ktls, histograms)
-}  // namespace tlsplice::observe
-namespace nlohmann {
-template <>
-struct adl_serializer<tlsplice::base::Milliseconds> {
-  static void to_json(json& out, tlsplice::base::Milliseconds time) { out = time.count(); }
-  static void from_json(const json& in, tlsplice::base::Milliseconds& time) {
-    time = tlsplice::base::Milliseconds(in.get<std::int64_t>());
-  }
-};
-}  // namespace nlohmann
+#include "bequest_json.hpp"
 
 namespace tlsplice::master {
-
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Bequest::Table, shape, rows)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Bequest::Worker, index, process, channel)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Bequest::Generation, number, access_log, drain_timeout, client_ip_targets,
-                                   table, loads, workers)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Bequest::Listener, address, alone, steering_sockets, sockets)
-NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Bequest, layout, flow_hash_seed, past, serving, listeners, shut, retired)
-
 namespace {
 
 using base::Error;
@@ -57,6 +31,7 @@ void each_table(const Bequest& bequest, const std::function<void(int)>& visit) {
   of(bequest.past);
   of(bequest.serving.table);
   visit(bequest.serving.loads);
+  visit(bequest.health.rows);
   for (const Bequest::Generation& generation : bequest.retired) {
     of(generation.table);
     visit(generation.loads);

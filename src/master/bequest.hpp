@@ -1,5 +1,6 @@
 // What a master leaves to the program that takes its place in the same process (execve(2)): the listening
-// sockets, the workers that serve and those that retire, and what they all have counted. It is written into a
+// sockets, the workers that serve and those that retire, what they all have counted, how the targets are and
+// what is left of their delays. It is written into a
 // memfd, as JSON, with the numbers of descriptors that stay open across the call; the successor may be of
 // another version. What the successor cannot read, it does without.
 #pragma once
@@ -11,6 +12,7 @@
 #include <string>
 #include <vector>
 
+#include "departures.hpp"
 #include "tlsplice/base/fd.hpp"
 #include "tlsplice/base/result.hpp"
 #include "tlsplice/observe/counters.hpp"
@@ -34,9 +36,17 @@ struct Bequest {
     std::string access_log;
     base::Milliseconds drain_timeout{};
     std::vector<policy::HostPort> client_ip_targets;  // those that see their clients' addresses
+    // What the next configuration is compared with, to end flows: names, targets and delays, and weights.
+    std::vector<policy::TargetGroup> target_groups;
+    std::vector<policy::Listener> listeners;
     Table table;
     int loads = -1;  // steering::Loads
     std::vector<Worker> workers;
+  };
+  struct Health {
+    std::uint64_t layout = 0;  // targets::health_layout()
+    std::size_t count = 0;     // of targets
+    int rows = -1;
   };
   struct Listener {
     policy::HostPort address;
@@ -52,6 +62,8 @@ struct Bequest {
   std::vector<Listener> listeners;  // of that generation
   std::vector<bool> shut;           // [worker]: its sockets do not listen, because it is stuck or dies young
   std::vector<Generation> retired;
+  Health health;  // of the serving generation's targets
+  Departures::Left departures;
 };
 
 /// Writes it down, lets every descriptor in it stay open across execve(2), and names it in the environment.

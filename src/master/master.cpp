@@ -282,7 +282,8 @@ void Master::adopt_predecessors() {
   if (!is_successor()) return;
   auto bequest = receive_bequest();
   auto adopted = bequest ? generations_.adopt(*bequest) : base::fail(Error::invalid("it cannot be read"));
-  if (!adopted) log_.error("bequest_lost", {{"why", adopted.error().text()}});
+  if (!adopted) return log_.error("bequest_lost", {{"why", adopted.error().text()}});
+  withdrawals_.adopt(bequest->departures);
 }
 
 /// The program where this one was started from takes this one's place, if it takes the configuration.
@@ -304,6 +305,7 @@ Error Master::replace() {
   std::optional<observe::CounterTable> past;
   auto bequest = generations_.bequeath(past);
   if (!bequest) return std::move(bequest.error());
+  bequest->departures = withdrawals_.bequeath();
   monitor_.end();
   manager_.leave();
   return upgrade_.replace(*bequest, file_);

@@ -1,5 +1,8 @@
 // Generations that outlive the program that started them: what it leaves of them and their workers, and what
 // its successor makes of that.
+#include <algorithm>
+#include <iterator>
+
 #include "generations.hpp"
 
 namespace tlsplice::master {
@@ -12,6 +15,8 @@ Bequest::Generation Workers::bequeath() const {
                            .access_log = config_.access_log.file,
                            .drain_timeout = config_.drain_timeout,
                            .client_ip_targets = {},
+                           .target_groups = {},
+                           .listeners = {},
                            .table = {.shape = counters_.shape(), .rows = counters_.backing()},
                            .loads = doors_.loads().descriptor(),
                            .workers = {}};
@@ -19,6 +24,11 @@ Bequest::Generation Workers::bequeath() const {
     if (!group.preserve_client_ip) continue;
     left.client_ip_targets.insert(left.client_ip_targets.end(), group.targets.begin(), group.targets.end());
   }
+  // Not the ones that stand for a predecessor's client_ip_targets.
+  std::ranges::copy_if(config_.target_groups, std::back_inserter(left.target_groups),
+                       [](const policy::TargetGroup& group) { return !group.name.empty(); });
+  std::ranges::copy_if(config_.listeners, std::back_inserter(left.listeners),
+                       [](const policy::Listener& listener) { return !listener.name.empty(); });
   for (std::size_t i = 0; i < slots_.size(); ++i) {
     if (slots_[i].process > 0) left.workers.push_back({i, slots_[i].process, slots_[i].channel.get()});
   }
@@ -30,9 +40,11 @@ Result<Workers> Workers::adopt(const Bequest& bequest, const Bequest::Generation
   auto counters =
       observe::CounterTable::create(left.table.shape, readable ? left.table.rows : observe::Backing());
   if (!counters) return base::fail(std::move(counters.error()));
-  auto health = targets::HealthTable::create({});
-  if (!health) return base::fail(std::move(health.error()));
   const bool serves = &left == &bequest.serving;
+  const bool known = serves && bequest.health.rows >= 0 && bequest.health.layout == targets::health_layout();
+  auto health = known ? targets::HealthTable::of_rows(bequest.health.count, bequest.health.rows)
+                      : targets::HealthTable::of_rows(0, -1);
+  if (!health) return base::fail(std::move(health.error()));
   const int loads = readable ? left.loads : -1;
   auto doors =
       serves ? Doors::adopt(bequest, counters->workers(), loads) : Doors::adopt(counters->workers(), loads);
@@ -79,6 +91,8 @@ Result<std::unique_ptr<Generation>> Generations::adopt_one(const Bequest& beques
   policy::Config config;
   config.access_log.file = left.access_log;
   config.drain_timeout = left.drain_timeout;
+  config.target_groups = left.target_groups;
+  config.listeners = left.listeners;
   policy::TargetGroup& group = config.target_groups.emplace_back();
   group.targets = left.client_ip_targets;
   group.preserve_client_ip = !group.targets.empty();
@@ -109,7 +123,11 @@ Result<Bequest> Generations::bequeath(std::optional<observe::CounterTable>& past
                   .serving = left_of(*current_),
                   .listeners = {},
                   .shut = {},
-                  .retired = {}};
+                  .retired = {},
+                  .health = {.layout = targets::health_layout(),
+                             .count = current_->workers->health().target_rows().size(),
+                             .rows = current_->workers->health().descriptor()},
+                  .departures = {}};
   current_->workers->doors().bequeath(bequest);
   for (const auto& generation : old_) bequest.retired.push_back(left_of(*generation));
   past.emplace(std::move(*table));

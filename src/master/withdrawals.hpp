@@ -17,6 +17,8 @@ class Withdrawals {
   /// Both outlive it.
   Withdrawals(Generations& generations, base::Log& log) : generations_(generations), log_(log) {}
 
+  Departures::Left bequeath() const { return departures_.bequeath(); }
+  void adopt(const Departures::Left& left) { departures_.adopt(left); }
   /// That generation takes the place of the current one.
   void follow(const Generation& next);
   /// Ends what is due. Only while somebody serves.

@@ -1,7 +1,8 @@
 """Promised: another program takes the place of a running one (SIGUSR2), in the same process, and nobody
 notices: flows go on with the workers that they have, no connection is refused, reset or lost, the totals
-go on. A program that does not start, or does not take the configuration, changes nothing. Checked with
-copies of the program put where the service was started from, and with clients that verify every byte."""
+go on, and so do the targets' health and what is left of their delays. A program that does not start, or does
+not take the configuration, changes nothing. Checked with copies of the program put where the service was
+started from, and with clients that verify every byte."""
 
 import json
 import os
@@ -10,13 +11,14 @@ import shutil
 import signal
 import socket
 import tempfile
+import time
 import unittest
 
 import harness
 from certificates import certificates
 from harness import (Proxy, group, process_exists, reserve_port, scaled, service, tcp_listener, tls_listener,
                      wait_until)
-from peers import Target, echoed, serve_echo, tcp_client
+from peers import RESET, Target, TcpEnd, echoed, serve_echo, tcp_client
 from traffic import ConstantLoad
 
 UPGRADES = scaled(10, 3)
@@ -131,6 +133,86 @@ class Replaced(Upgrade):
             self.assertIn("generation 1", manager.recv(4096).decode())
             self.upgraded()
             self.assertIn("generation 2", manager.recv(4096).decode())
+
+
+class Targets(Upgrade):
+    """What is known of targets, and what is to become of their flows."""
+
+    def ask(self, verb, *arguments):
+        done = harness.run_program(verb, "-c", self.proxy.config_file, *arguments)
+        self.assertEqual(done.returncode, 0, done.stderr)
+        return json.loads(done.stdout) if done.stdout else None
+
+    def states(self):
+        described = self.ask("describe-target-health", "--target-group", "app")["TargetHealthDescriptions"]
+        return {f"{each['Target']['Id']}:{each['Target']['Port']}": each["TargetHealth"]["State"]
+                for each in described}
+
+    def flow_to(self, target):
+        while True:
+            before = target.accepted
+            flow = self.enterContext(tcp_client(self.port))
+            self.assertTrue(echoed(flow))
+            if target.accepted > before:
+                return flow
+
+    def run_with(self, *targets, forward="app", **keys):
+        self.config = service([tcp_listener(self.port, forward=forward)], [group(*targets, **keys)])
+        self.proxy = self.enterContext(Proxy(self.config, program=self.program))
+
+    def assert_reset(self, flow):
+        self.assertEqual(TcpEnd(flow).rest(), (b"", RESET))
+
+    def test_a_delay_goes_on(self):
+        """Across two upgrades: nobody forgets, nobody begins anew."""
+        leaves = self.enterContext(Target(serve_echo))
+        delay = scaled(6, 20)
+        self.run_with(self.echo, leaves,
+                      deregistration_delay={"timeout": f"{delay}s", "connection_termination": True})
+        flow = self.flow_to(leaves)
+        began = time.monotonic()
+        self.ask("deregister-targets", "--target-group", "app", "--targets", leaves.address)
+        for _ in range(2):
+            self.upgraded()
+            self.assertEqual(self.states()[leaves.address], "draining")
+            self.assertTrue(echoed(flow))
+        self.assert_reset(flow)
+        self.assertGreaterEqual(time.monotonic() - began, delay - 0.1)
+        self.proxy.wait_events("flow", end="target_withdrawn", target=leaves.address)
+        self.assertNotIn(leaves.address, self.states())
+
+    def test_a_target_that_the_file_no_longer_has_drains(self):
+        leaves = self.enterContext(Target(serve_echo))
+        self.run_with(self.echo, leaves)
+        flow = self.flow_to(leaves)
+        self.proxy.write_config({**self.config, "target_group": [
+            group(self.echo, deregistration_delay={"timeout": "1s", "connection_termination": True})]})
+        self.upgraded()
+        self.assert_reset(flow)
+
+    def test_a_weight_that_the_file_has_set_to_0_ends_flows(self):
+        self.run_with(self.echo, forward=[{"target_group": "app", "weight": 1}])
+        flow = self.flow_to(self.echo)
+        self.proxy.write_config({**self.config, "listener": [
+            tcp_listener(self.port, forward=[{"target_group": "app", "weight": 0}])]})
+        self.upgraded()
+        self.assert_reset(flow)
+
+    def test_health_goes_on(self):
+        """Nobody is initial again: no change is said, and no flow meets the target that is down."""
+        sick = f"127.0.0.1:{reserve_port()}"
+        check = {"interval": "300s", "timeout": "1s", "unhealthy_threshold": 1}
+        self.run_with(self.echo, sick, health_check=check)
+        known = {self.echo.address: "healthy", sick: "unhealthy"}
+        wait_until("both are known", lambda: self.states() == known)
+        said = len(self.proxy.events("target_health"))
+        for _ in range(2):
+            self.upgraded()
+            self.assertEqual(self.states(), known)
+        for _ in range(20):
+            self.flow_to(self.echo).close()
+        self.proxy.wait_counters(TargetConnectionErrorCount=0)
+        self.assertEqual(len(self.proxy.events("target_health")), said, "nothing has changed")
 
 
 class Trouble(Upgrade):
