@@ -40,6 +40,15 @@ bool is_link_local(const net::Address& address) {
                                      : byte(0) == 0xfe && (byte(1) & 0xc0U) == 0x80;
 }
 
+/// 0.0.0.0/8, multicast and broadcast (224.0.0.0/3), ::, ff00::/8: nobody speaks from there.
+bool is_no_host(const net::Address& address) {
+  const std::string_view ip = address.ip_bytes();
+  const auto first = static_cast<unsigned char>(ip[0]);
+  if (address.family() == AF_INET) return first == 0 || first >= 224;
+  return first == 0xff ||
+         ip == std::string_view(reinterpret_cast<const char*>(&in6addr_any), sizeof in6addr_any);
+}
+
 }  // namespace
 
 base::Result<Group> Group::from(const policy::TargetGroup& configured) {
@@ -79,7 +88,7 @@ std::size_t choose(std::uint64_t hash, std::size_t count) {
 net::Address source_address(const Group& group, const net::Address& client, const net::Address& target) {
   if (!group.preserve_client_ip || client.family() != target.family()) return {};
   if (client.ip_bytes() == target.ip_bytes()) return {};  // a target that is a client itself
-  if (is_link_local(client) || (is_loopback(client) && !is_loopback(target))) return {};
+  if (is_link_local(client) || is_no_host(client) || (is_loopback(client) && !is_loopback(target))) return {};
   return client;
 }
 

@@ -53,8 +53,9 @@ class Preserving(Network):
         with self.proxy_host:
             return self.enterContext(Proxy(self.config(*targets, **keys)))
 
-    def end(self, front="TCP", v=4, **keys):
+    def end(self, front="TCP", v=4, says_first=b"", **keys):
         connection = self.connect(front, v, **keys)
+        connection.sendall(says_first)
         return TlsEnd(connection, client_context()) if front == "TLS" else TcpEnd(connection)
 
     def seen(self, *arguments, **keys):
@@ -192,6 +193,22 @@ class Flows(Preserving):
         with self.proxy_host, Proxy(config):
             with socket.create_connection(("127.0.0.1", 80), harness.PATIENCE) as client:
                 self.assertEqual(TcpEnd(client).rest()[0], f"{GATEWAY[4]}\n".encode())
+
+    def test_the_client_that_a_proxy_in_front_names_is_seen(self):
+        """Also where that cannot be spoken as: then it is this host."""
+        for v, other in ((4, 6), (6, 4)):
+            target, trust = self.target(serve_name, v), {"accept_from": [CLIENT[v]]}
+            config = self.config(target, v=v)
+            config["listener"] = [{**listener, "proxy_protocol": trust} for listener in config["listener"]]
+            nobody = {4: "255.255.255.255", 6: "ff02::1"}
+            named = {4: "192.0.2.7", 6: "2001:db8::7"}
+            with self.proxy_host, Proxy(config):
+                for of, client, seen in ((v, named[v], named[v]), (v, nobody[v], GATEWAY[v]),
+                                         (other, named[other], GATEWAY[v]), (v, TARGET[v], GATEWAY[v])):
+                    for front in FRONTS:
+                        with self.subTest(client=client, front=front):
+                            line = f"PROXY TCP{of} {client} {client} 4711 443\r\n"
+                            self.assertEqual(self.seen(front, v, says_first=line.encode()), seen)
 
     def test_a_target_that_is_a_client_sees_the_proxy(self):
         target = self.target(serve_name)

@@ -217,6 +217,15 @@ TEST(SourceAddress, IsOursWhereNothingCouldAnswerToTheClients) {
   EXPECT_EQ(seen("febf::1", "fd00::1"), "own");
 }
 
+TEST(SourceAddress, IsOursWhereNobodyHasTheClients) {
+  for (const char* const client : {"0.0.0.0", "0.1.2.3", "224.0.0.1", "240.0.0.1", "255.255.255.255"})
+    EXPECT_EQ(seen(client, "10.0.0.1"), "own") << client;
+  EXPECT_EQ(seen("::", "fd00::1"), "own");
+  EXPECT_EQ(seen("ff02::1", "fd00::1"), "own");
+  EXPECT_EQ(seen("223.255.255.254", "10.0.0.1"), "client's");
+  EXPECT_EQ(seen("::5", "fd00::1"), "client's");
+}
+
 TEST(SourceAddress, IsTheClientsWhereItCan) {
   EXPECT_EQ(seen("127.0.0.2", "127.0.0.1"), "client's");
   EXPECT_EQ(seen("192.0.2.1", "127.0.0.1"), "client's");

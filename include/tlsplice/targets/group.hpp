@@ -59,7 +59,8 @@ std::size_t choose(std::uint64_t hash, std::size_t count);
 /// Whose address a connection to `target` comes from: the client's where the group preserves it, else empty
 /// for this host's own. Also this host's own where nothing could answer to the client's: across IP versions,
 /// as at the load balancer; where client and target are one host, which the load balancer lets fail; for a
-/// client on this host's loopback and a target elsewhere; for a link-local client.
+/// client on this host's loopback and a target elsewhere; for a link-local client; for an address that is no
+/// host's, which a proxy in front may name.
 net::Address source_address(const Group& group, const net::Address& client, const net::Address& target);
 
 /// Whether one that gets flows has stickiness. Then the client chooses the group as well (client_hash): else
