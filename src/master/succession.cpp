@@ -93,10 +93,11 @@ Result<std::unique_ptr<Generation>> Generations::adopt_one(const Bequest& beques
   config.drain_timeout = left.drain_timeout;
   config.target_groups = left.target_groups;
   config.listeners = left.listeners;
-  policy::TargetGroup& group = config.target_groups.emplace_back();
-  group.targets = left.client_ip_targets;
-  group.preserve_client_ip = !group.targets.empty();
-  config.listeners.emplace_back().forward.emplace_back();  // to it: neither has a name
+  if (!left.client_ip_targets.empty()) {
+    config.target_groups.push_back(
+        {.name = "", .targets = left.client_ip_targets, .preserve_client_ip = true});
+    config.listeners.emplace_back().forward.emplace_back();  // to it: neither has a name
+  }
   auto made = std::make_unique<Generation>(
       Generation{.number = left.number,
                  .config = std::move(config),
