@@ -125,7 +125,7 @@ class Proxy:
 
 class Tlsplice(Proxy):
     name = "tlsplice"
-    relay = "auto"
+    relay, ktls = "auto", "auto"
 
     def prepare(self):
         service = self.service
@@ -133,13 +133,14 @@ class Tlsplice(Proxy):
                     f'handshake_timeout = "{PATIENCE_SECONDS}s"' if service.tls else "",
                     f'tcp = {{ idle_timeout = "{IDLE_SECONDS}s" }}', f'relay = "{self.relay}"']
         if service.tls:
-            listener += ['protocol = "TLS"', f'ssl_policy = "{POLICY}"',
+            listener += ['protocol = "TLS"', f'ssl_policy = "{POLICY}"', f'ktls = "{self.ktls}"',
                          f'certificate = {{ chain = "{service.chain}", key = "{service.key}" }}']
             listener += [] if service.rsa else ['certificate_keys = "any"']
         else:
             listener += ['protocol = "TCP"']
         group = ['name = "app"', f'protocol = "{"TLS" if service.target_tls else "TCP"}"',
                  f'targets = ["{service.target}"]',
+                 f'ktls = "{self.ktls}"' if service.target_tls else "",
                  "health_check = { enabled = false }",  # a target counts its connections
                  f'connect_timeout = "{PATIENCE_SECONDS}s"']
         text = "\n".join(["workers = 1", "[[target_group]]", *group, "[[listener]]", *listener, ""])
@@ -157,6 +158,12 @@ class TlspliceUncounted(Tlsplice):
 
     def program(self):
         return uncounted_build(self.repository) / "tlsplice"
+
+
+class TlspliceUser(Tlsplice):
+    """Its own record layer, also where the kernel has TLS: counts instructions of what the host does."""
+
+    name, ktls = "tlsplice-user", "off"
 
 
 class TlspliceSplice(Tlsplice):
@@ -249,7 +256,7 @@ stream {{
 
 
 PEERS = ("haproxy", "nginx")
-ALL = {proxy.name: proxy for proxy in (Tlsplice, Haproxy, Nginx, TlspliceSplice, TlspliceUringSplice,
+ALL = {proxy.name: proxy for proxy in (Tlsplice, Haproxy, Nginx, TlspliceUser, TlspliceSplice, TlspliceUringSplice,
                                        TlspliceCopy, TlspliceUncounted)}
 
 
