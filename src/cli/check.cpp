@@ -31,6 +31,12 @@ void print_offer(const tls::Offer& offer) {
   for (const std::string& warning : offer.warnings) fmt::print("  warning: {}\n", warning);
 }
 
+void print_alpn_policy(policy::AlpnPolicy policy) {
+  const auto protocols = policy::application_protocols(policy);
+  if (!protocols.empty())
+    fmt::print("  {:<10} {}: {}\n", "alpn", policy::to_string(policy), fmt::join(protocols, " "));
+}
+
 /// Whether the targets of this listener can see its clients.
 void print_client_ip(const policy::Config& config, const targets::Group& group) {
   if (!group.preserve_client_ip) return;
@@ -89,6 +95,7 @@ int check(const std::filesystem::path& file) {
     for (const targets::Share& share : made.service.shares) print_client_ip(config, share.group);
     if (!made.context) continue;
     fmt::print("  {:<10} {}\n", "ssl_policy", listener.ssl_policy);
+    print_alpn_policy(listener.alpn_policy);
     print_offer(made.context->offer());
   }
   return 0;

@@ -46,9 +46,9 @@ std::string printable(std::string_view text) {
 
 using Row = std::vector<std::string>;
 
-const Row kHeading = {"LISTENER", "CLIENT", "TARGET",      "STATE",  "AGE_S",  "FROM_CLIENT", "TO_CLIENT",
-                      "PROTOCOL", "CIPHER", "SERVER_NAME", "RELAY",  "KTLS",   "TLS_TX",      "TLS_RX",
-                      "TLS_INFO", "RTT_MS", "RETRANS",     "RECV_Q", "SEND_Q", "WORKER"};
+const Row kHeading = {"LISTENER", "CLIENT",   "TARGET", "STATE",       "AGE_S",  "FROM_CLIENT", "TO_CLIENT",
+                      "PROTOCOL", "CIPHER",   "ALPN",   "SERVER_NAME", "RELAY",  "KTLS",        "TLS_TX",
+                      "TLS_RX",   "TLS_INFO", "RTT_MS", "RETRANS",     "RECV_Q", "SEND_Q",      "WORKER"};
 
 /// "client's,target's", from what the kernel says of both.
 template <typename Say>
@@ -84,6 +84,7 @@ Row row_of(const tlsplice_flow& flow, const Sockets& sockets) {
           std::to_string(flow.sent),
           flow.protocol,
           flow.cipher,
+          fmt::format("{},{}", flow.alpn, flow.target_alpn),
           printable(flow.server_name),
           fmt::format("{}:{},{}", flow.relay, way(flow.from_client), way(flow.to_client)),
           fmt::format("{},{}", flow.client_ktls, flow.target_ktls),
@@ -135,6 +136,7 @@ json json_of(const tlsplice_flow& flow, const Sockets& sockets) {
           {"protocol", flow.protocol},
           {"cipher", flow.cipher},
           {"group", flow.group},
+          {"alpn", {{"client", flow.alpn}, {"target", flow.target_alpn}}},
           {"server_name", text_or_null(flow.server_name)},
           {"relay",
            {{"mode", flow.relay},

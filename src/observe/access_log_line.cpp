@@ -11,6 +11,7 @@ namespace tlsplice::observe {
 namespace {
 
 constexpr std::size_t kFieldsOfVersion1 = 18;
+constexpr std::size_t kAlpnTextMax = 256;
 
 struct Field {
   const char* name;
@@ -35,6 +36,21 @@ std::string url_encoded(std::string_view text, std::string_view also = {}) {
       fmt::format_to(std::back_inserter(out), "%{:02X}", static_cast<unsigned char>(c));
     }
   }
+  return out;
+}
+
+/// "h2","http/1.1": cut where the load balancer cuts it, though not inside of a %XX.
+std::string alpn_list(const FlowRecord& record) {
+  std::string out;
+  std::string_view left = record.alpn_offer ? std::string_view(*record.alpn_offer) : std::string_view();
+  while (!left.empty()) {
+    const std::string_view protocol = left.substr(1, static_cast<unsigned char>(left.front()));
+    left.remove_prefix(1 + protocol.size());
+    fmt::format_to(std::back_inserter(out), "{}\"{}\"", out.empty() ? "" : ",", url_encoded(protocol, "/"));
+  }
+  if (out.size() <= kAlpnTextMax) return out;
+  const std::size_t escape = out.rfind('%', kAlpnTextMax - 1);
+  out.resize(escape != std::string::npos && escape + 3 > kAlpnTextMax ? escape : kAlpnTextMax);
   return out;
 }
 
@@ -82,10 +98,9 @@ std::vector<Field> fields_of(AccessLogFormat format, const FlowRecord& record, c
       {"tls_protocol_version", protocol_word(record.protocol)},
       {"tls_keyexchange", version1 ? "" : unless_dash(record.group)},
       {"domain_name", url_encoded(record.server_name)},
-      {"alpn_fe_protocol",
-       ""},  // no listener has an ALPN policy, so there is nothing, whatever clients offer
-      {"alpn_be_protocol", ""},
-      {"alpn_client_preference_list", ""},
+      {"alpn_fe_protocol", unless_dash(record.alpn)},
+      {"alpn_be_protocol", unless_dash(record.target_alpn)},
+      {"alpn_client_preference_list", alpn_list(record)},
       {"tls_connection_creation_time", in_whole_seconds(at - lived)}};
   if (version1) fields.resize(kFieldsOfVersion1);
   return fields;
@@ -100,13 +115,22 @@ std::string in_columns(const std::vector<Field>& fields) {
   return line + '\n';
 }
 
-/// No value holds what JSON would have escaped: the fields' own rules see to it.
+/// Of what JSON would have escaped only quotes are in a value: the fields' own rules see to it.
+std::string in_json(std::string_view text) {
+  std::string out;
+  for (const char c : text) {
+    if (c == '"') out += '\\';
+    out += c;
+  }
+  return out;
+}
+
 std::string as_json(const std::vector<Field>& fields) {
   std::string line;
   for (const Field& field : fields) {
     const std::string_view quote = field.text.empty() || field.number ? "" : "\"";
     fmt::format_to(std::back_inserter(line), "{}\"{}\":{}{}{}", line.empty() ? "{" : ",", field.name, quote,
-                   field.text.empty() ? "null" : field.text, quote);
+                   field.text.empty() ? "null" : in_json(field.text), quote);
   }
   return line + "}\n";
 }

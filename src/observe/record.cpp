@@ -163,6 +163,8 @@ void describe(const FlowRecord& record, base::Instant now, tlsplice_flow& row) {
   enter_text(row.protocol, record.protocol);
   enter_text(row.cipher, record.cipher);
   enter_text(row.group, record.group);
+  enter_text(row.alpn, record.alpn);
+  enter_text(row.target_alpn, record.target_alpn);
   enter_text(row.client_ktls, record.client_ktls);
   enter_text(row.target_ktls, record.target_ktls);
   enter_text(row.server_name, record.server_name);
@@ -182,6 +184,7 @@ void write(base::Log& log, const FlowRecord& record, base::Instant now) {
                     {"server_name", or_dash(record.server_name)},
                     {"protocol", record.protocol},
                     {"cipher", record.cipher},
+                    {"alpn", record.alpn},
                     {"client_ktls", record.client_ktls},
                     {"target_ktls", record.target_ktls},
                     {"received_bytes", record.received},

@@ -33,6 +33,7 @@ constexpr const char* kShareExample = R"({ target_group = "blue", weight = 90 })
 HostPort read_address(TableReader& table, Seen& seen);
 void read_tls(TableReader& table, const std::filesystem::path& folder, Listener& listener);
 void read_handshake_timeout(TableReader& table, std::optional<Protocol> protocol, Listener& listener);
+AlpnPolicy read_alpn_policy(TableReader& table);
 Certificate read_certificate(TableReader& table, const std::filesystem::path& folder);
 std::filesystem::path read_path(TableReader& table, std::string_view key,
                                 const std::filesystem::path& folder);
@@ -99,6 +100,7 @@ void read_tls(TableReader& table, const std::filesystem::path& folder, Listener&
                                    {{"rsa-2048", CertificateKeys::kDocument}, {"any", CertificateKeys::kAny}})
           .value_or(listener.certificate_keys);
   listener.ktls = read_ktls(table);
+  listener.alpn_policy = read_alpn_policy(table);
   auto name = table.text("ssl_policy");
   if (!name) return;
   listener.ssl_policy_place = name->place;
@@ -112,6 +114,14 @@ void read_tls(TableReader& table, const std::filesystem::path& folder, Listener&
                                                 in_quotes(name->value), in_quotes(near)));
   }
   listener.ssl_policy = std::move(name->value);
+}
+
+AlpnPolicy read_alpn_policy(TableReader& table) {
+  const auto name = table.text("alpn_policy");
+  if (!name) return AlpnPolicy::kNone;
+  const auto policy = find_alpn_policy(name->value);
+  if (!policy) table.wrong("alpn_policy", no_alpn_policy(name->value));
+  return policy.value_or(AlpnPolicy::kNone);
 }
 
 /// The limit of a TLS handshake and of a proxy's header in front: a TCP listener may have the latter.
@@ -160,7 +170,8 @@ std::filesystem::path read_path(TableReader& table, std::string_view key,
 }
 
 void refuse_tls(TableReader& table) {
-  for (const std::string_view key : {"certificate", "certificate_keys", "ssl_policy", "ktls"}) {
+  for (const std::string_view key :
+       {"certificate", "certificate_keys", "ssl_policy", "alpn_policy", "ktls"}) {
     if (table.has(key)) table.wrong(key, R"(only for TLS listeners; remove it or set protocol = "TLS")");
   }
 }

@@ -34,7 +34,7 @@ constexpr Milliseconds kConnectTimeoutMax{3'600'000};
 constexpr Milliseconds kDrainTimeoutMax{24 * 3'600'000};  // 0 is allowed: cut at once
 
 constexpr const char* kTargetsExample = R"(["192.0.2.1:8080", "[2001:db8::1]:8080"])";
-constexpr const char* kTlvsExample = R"(["authority", "ssl"])";
+constexpr const char* kTlvsExample = R"(["authority", "ssl", "alpn"])";
 
 std::vector<HostPort> read_targets(TableReader& table);
 ProxyProtocol read_proxy_protocol(TableReader& table);
@@ -261,10 +261,11 @@ ProxyProtocol read_proxy_protocol(TableReader& table) {
   for (const Text& tlv : keys->texts("tlvs", kTlvsExample)) {
     bool* const flag = tlv.value == "authority" ? &header.authority
                        : tlv.value == "ssl"     ? &header.ssl
+                       : tlv.value == "alpn"    ? &header.alpn
                                                 : nullptr;
     if (flag == nullptr) {
       keys->wrong_at(tlv.place, "tlvs",
-                     in_quotes(tlv.value) + R"( is unknown, expected "authority" or "ssl")");
+                     in_quotes(tlv.value) + R"( is unknown, expected "authority", "ssl" or "alpn")");
     } else if (std::exchange(*flag, true)) {
       keys->wrong_at(tlv.place, "tlvs", in_quotes(tlv.value) + " is in the list already, expected it once");
     }

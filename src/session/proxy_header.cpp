@@ -13,11 +13,13 @@
 
 namespace tlsplice::session {
 
+using namespace std::string_view_literals;
 using net::Io;
 using net::IoStatus;
 
 std::vector<std::byte> Introduction::header() const {
   proxy_protocol::Extras extras;
+  if (settings.alpn && flow.alpn != "-"sv) extras.alpn = flow.alpn;
   if (settings.authority) extras.authority = flow.server_name;
   if (settings.ssl && flow.tls) extras.tls = {.version = flow.protocol, .cipher = flow.cipher};
   return proxy_protocol::proxy_header(flow.client, flow.destination, extras);

@@ -18,6 +18,7 @@
 namespace tlsplice::session {
 namespace {
 
+using namespace std::string_view_literals;
 using base::Fault;
 using observe::End;
 using policy::Protocol;
@@ -43,6 +44,9 @@ class Session final : public LiveFlow, private relay::Meter {
   Task<std::expected<StreamPointer, End>> secure_target(base::Fd socket);
   End nobody(std::string why);
   End untold(const base::Error& error);
+  void note_alpn_offer(std::string_view offer);
+  /// What was agreed on with the client, and nothing else: both sides then speak the same.
+  std::string_view alpn_for_target() const { return record_.alpn == "-"sv ? ""sv : record_.alpn; }
   End learn(const relay::Outcome& outcome, const net::Notes& client, const net::Notes& target);
   /// By the ring's clock, which reads once a round.
   void time(observe::Timing timing, base::Instant since) {
@@ -199,6 +203,7 @@ Task<std::expected<StreamPointer, End>> Session::meet_client(base::Fd socket) {
     record_.valid_hello = stream.error().valid_hello;
     record_.incoming_alert = stream.error().incoming_alert;
     record_.server_name = std::move(stream.error().server_name);
+    note_alpn_offer(stream.error().alpn_offer);
     switch (stream.error().fault) {
       case Fault::kTimedOut:
         co_return std::unexpected(End::kHandshakeTimeout);
@@ -221,12 +226,18 @@ Task<std::expected<StreamPointer, End>> Session::meet_client(base::Fd socket) {
   record_.cipher = (*stream)->cipher();
   record_.group = (*stream)->group();
   record_.server_name = (*stream)->server_name();
+  record_.alpn = (*stream)->alpn();
+  note_alpn_offer((*stream)->alpn_offer());
   auto [taken, where] = kernel.take_over(std::move(*stream), here_.counters);
   record_.client_ktls = where;
   observe::count_client_tls(here_.counters, record_);
   time(observe::Timing::kHandshake, record_.started);
   if (!taken) co_return std::unexpected(End::kKtlsRequired);
   co_return std::move(taken);
+}
+
+void Session::note_alpn_offer(std::string_view offer) {
+  if (!offer.empty()) record_.alpn_offer = std::make_unique<const std::string>(offer);
 }
 
 Task<std::expected<StreamPointer, End>> Session::meet_target(std::uint64_t hash) {
@@ -305,7 +316,8 @@ Task<std::expected<StreamPointer, End>> Session::secure_target(base::Fd socket) 
   KernelTls kernel(share_->group.ktls, here_.kernel, here_.records_per_key);
   kernel.attach(socket.get());
   auto stream = co_await tls::handshake(here_.ring, here_.stop, std::move(socket), here_.target_context,
-                                        tls::TlsStream::Role::kClient, share_->group.connect_timeout);
+                                        tls::TlsStream::Role::kClient, share_->group.connect_timeout,
+                                        alpn_for_target());
   if (!stream) {
     record_.detail = stream.error().text();
     const Fault fault = stream.error().fault;
@@ -315,6 +327,7 @@ Task<std::expected<StreamPointer, End>> Session::secure_target(base::Fd socket) 
   }
   const observe::Negotiated negotiated{"target", (*stream)->protocol(), (*stream)->cipher(),
                                        (*stream)->group()};
+  record_.target_alpn = (*stream)->alpn();
   auto [taken, where] = kernel.take_over(std::move(*stream), here_.counters);
   record_.target_ktls = where;
   observe::count_target_tls(here_.counters, record_, negotiated);

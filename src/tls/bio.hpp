@@ -22,6 +22,7 @@ struct SocketState {
   bool valid_hello = false;          // the client's hello could be read
   std::int16_t incoming_alert = -1;  // the last one but close_notify
   std::string server_name;           // that the client asked for
+  std::string alpn_offer;            // the application protocols that it offered: TlsStream::alpn_offer()
 };
 
 /// A BIO on `state->fd`, which it does not own. Null when memory is short.

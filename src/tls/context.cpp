@@ -11,6 +11,7 @@
 #include <cstdlib>
 #include <fstream>
 
+#include "alpn.hpp"
 #include "errors.hpp"
 #include "key_schedule.hpp"
 #include "offer.hpp"
@@ -178,7 +179,8 @@ std::expected<Context, std::vector<Mistake>> Context::server(const Listener& lis
   if (!mistakes.empty()) return std::unexpected(mistakes.take());
 
   made.offer_ = std::move(*offer);
-  watch_clients(made.get());
+  set_alpn_policy(made.get(), listener.alpn_policy);
+  watch_clients(made.get(), listener.alpn_policy != policy::AlpnPolicy::kNone);
   warn_of_validity(SSL_CTX_get0_certificate(made.get()), listener, made.offer_);
   return made;
 }

@@ -53,8 +53,9 @@ uring::Task<void> farewell(uring::Ring& ring, uring::Stop& stop, int fd) {
 }  // namespace
 
 uring::Task<Handshaken> handshake(uring::Ring& ring, uring::Stop& stop, base::Fd socket,
-                                  const Context& context, TlsStream::Role role, base::Milliseconds limit) {
-  auto stream = TlsStream::create(std::move(socket), context, role);
+                                  const Context& context, TlsStream::Role role, base::Milliseconds limit,
+                                  std::string_view alpn) {
+  auto stream = TlsStream::create(std::move(socket), context, role, alpn);
   if (!stream) co_return std::unexpected(HandshakeError{{base::Fault::kExhausted, 0, "out of memory"}});
   net::Io io;
   HandshakeError error;
@@ -76,6 +77,7 @@ uring::Task<Handshaken> handshake(uring::Ring& ring, uring::Stop& stop, base::Fd
     error.valid_hello = stream->valid_hello();
     error.incoming_alert = stream->notes().incoming_alert;
     error.server_name = stream->server_name();
+    error.alpn_offer = stream->alpn_offer();
   }
   if (error.fault == base::Fault::kProtocol && role == TlsStream::Role::kServer) {
     co_await farewell(ring, stop, stream->fd());

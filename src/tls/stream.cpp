@@ -8,6 +8,7 @@
 #include <new>
 #include <utility>
 
+#include "alpn.hpp"
 #include "bio.hpp"
 #include "errors.hpp"
 #include "tlsplice/tls/record_stream.hpp"
@@ -27,17 +28,18 @@ constexpr int kReadsPerHandshakeStep = 16;
 using net::Io;
 using net::IoStatus;
 
-std::unique_ptr<TlsStream> TlsStream::create(base::Fd socket, const Context& context, Role role) {
+std::unique_ptr<TlsStream> TlsStream::create(base::Fd socket, const Context& context, Role role,
+                                             std::string_view alpn) {
   auto state = std::make_unique<SocketState>();
   state->fd = socket.get();
   SSL* ssl = SSL_new(context.get());
   BIO* bio = ssl != nullptr ? new_socket_bio(state.get()) : nullptr;
-  if (bio == nullptr) {
+  if (bio != nullptr) SSL_set_bio(ssl, bio, bio);
+  if (bio == nullptr || (!alpn.empty() && !offer_alpn(ssl, alpn))) {
     SSL_free(ssl);
     take_error();
     return nullptr;
   }
-  SSL_set_bio(ssl, bio, bio);
   SSL_set_app_data(ssl, state.get());
   auto capture = std::make_unique<KeyCapture>();
   attach_capture(ssl, capture.get());
@@ -66,8 +68,14 @@ const char* TlsStream::group() const {
   const char* name = id == 0 ? nullptr : SSL_group_to_name(ssl_.get(), id);
   return name != nullptr ? name : "-";
 }
+const char* TlsStream::alpn() const {
+  return agreed_alpn(ssl_.get());
+}
 std::string_view TlsStream::server_name() const {
   return state_->server_name;
+}
+std::string_view TlsStream::alpn_offer() const {
+  return state_->alpn_offer;
 }
 
 bool TlsStream::valid_hello() const {

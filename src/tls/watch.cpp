@@ -7,12 +7,14 @@
 #include <span>
 #include <string_view>
 
+#include "alpn.hpp"
 #include "bio.hpp"
 
 namespace tlsplice::tls {
 namespace {
 
 constexpr std::size_t kServerNameMax = 255;  // a DNS name; OpenSSL takes no longer one
+constexpr std::size_t kAlpnOfferMax = 256;   // more than that nobody shows of it
 
 std::size_t number_at(std::span<const unsigned char> bytes, std::size_t place) {
   return static_cast<std::size_t>(bytes[place]) << 8 | bytes[place + 1];
@@ -46,6 +48,23 @@ int note_hello(SSL* ssl, int* /*alert*/, void* /*argument*/) {
   return SSL_CLIENT_HELLO_SUCCESS;  // whether it can be served OpenSSL finds out itself
 }
 
+int note_hello_and_alpn(SSL* ssl, int* alert, void* argument) {
+  auto* const state = static_cast<SocketState*>(SSL_get_app_data(ssl));
+  const unsigned char* bytes = nullptr;
+  std::size_t size = 0;
+  const int result = note_hello(ssl, alert, argument);
+  if (state == nullptr || !state->valid_hello ||
+      SSL_client_hello_get0_ext(ssl, TLSEXT_TYPE_application_layer_protocol_negotiation, &bytes, &size) != 1)
+    return result;
+  if (const auto list = protocol_list({bytes, size})) {
+    state->alpn_offer = list->substr(0, kAlpnOfferMax);
+  } else {
+    state->valid_hello = false;
+    state->server_name.clear();
+  }
+  return result;
+}
+
 /// `value` is level and description of an alert.
 void note_alert(const SSL* ssl, int where, int value) {
   if (where != SSL_CB_READ_ALERT || (value & 0xff) == SSL_AD_CLOSE_NOTIFY) return;
@@ -55,8 +74,8 @@ void note_alert(const SSL* ssl, int where, int value) {
 
 }  // namespace
 
-void watch_clients(ssl_ctx_st* context) {
-  SSL_CTX_set_client_hello_cb(context, note_hello, nullptr);
+void watch_clients(ssl_ctx_st* context, bool alpn) {
+  SSL_CTX_set_client_hello_cb(context, alpn ? note_hello_and_alpn : note_hello, nullptr);
   SSL_CTX_set_info_callback(context, note_alert);
 }
 

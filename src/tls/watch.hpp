@@ -1,13 +1,14 @@
 // Notes what a client says of itself while OpenSSL listens: whether its ClientHello could be read, the name
-// in it, its alerts. All of it goes into the connection's SocketState, so that it is known of handshakes too
-// that come to nothing.
+// and the application protocols in it, its alerts. All of it goes into the connection's SocketState, so that
+// it is known of handshakes too that come to nothing.
 #pragma once
 
 struct ssl_ctx_st;
 
 namespace tlsplice::tls {
 
-/// Of this context's connections: those whose application data is their SocketState.
-void watch_clients(ssl_ctx_st* context);
+/// Of this context's connections: those whose application data is their SocketState. The protocols only on
+/// demand.
+void watch_clients(ssl_ctx_st* context, bool alpn);
 
 }  // namespace tlsplice::tls

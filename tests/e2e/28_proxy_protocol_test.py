@@ -117,7 +117,7 @@ class Bytes(WithService):
 
     def test_extras_are_what_haproxy_says_of_the_same_client(self):
         target = self.target(receive_header)
-        self.start(target, AT_ONCE, tlvs=("authority", "ssl"))
+        self.start(target, AT_ONCE, tlvs=("authority", "ssl", "alpn"))
         sender = self.enterContext(Haproxy(certificates().leaf(), target.address))
         results = 0
         for version in (ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3):
@@ -138,7 +138,7 @@ class Bytes(WithService):
 
     def test_a_tcp_listener_has_no_extras(self):
         target = self.target(receive_header)
-        self.start(target, AT_ONCE, tlvs=("authority", "ssl"))
+        self.start(target, AT_ONCE, tlvs=("authority", "ssl", "alpn"))
         self.connect("TCP")
         header = target.wait_results(1)[-1]
         self.assertEqual([kind for kind, _ in header.tlvs], [CRC32C, NOOP])

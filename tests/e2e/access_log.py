@@ -12,6 +12,7 @@ _TIME = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d"
 _PORT = r"(?:\d+(?:\.\d+){3}|\[[0-9a-f:]+\]):\d+"
 _NUMBER, _NOTHING, _TEXT = r"\d+", r"-", r"[A-Za-z0-9._~%-]+"
 _ALPN = r"-|h2|http/1\.1|http/1\.0"
+_OFFER = r'-|(?=.{3,256}$)"[A-Za-z0-9._~%/-]+"(?:,"[A-Za-z0-9._~%/-]+")*|(?=.{254,256}$)".*'
 RULES = {
     "type": r"tls", "version": r"1\.0|2\.0", "time": _TIME, "elb": r"net/[^/ ]+/[0-9a-f]{16}",
     "listener": _TEXT, "client_port": _PORT, "destination_port": _PORT, "connection_time": _NUMBER,
@@ -19,7 +20,7 @@ RULES = {
     "incoming_tls_alert": rf"{_NUMBER}|-", "chosen_cert_arn": r"[A-Za-z0-9._~%/:-]+",
     "chosen_cert_serial": _NOTHING, "tls_cipher": r"[A-Z0-9_-]+", "tls_protocol_version": r"tlsv1[0-3]|-",
     "tls_keyexchange": r"[A-Za-z0-9_-]+", "domain_name": _TEXT, "alpn_fe_protocol": _ALPN,
-    "alpn_be_protocol": _ALPN, "alpn_client_preference_list": _NOTHING,
+    "alpn_be_protocol": _ALPN, "alpn_client_preference_list": _OFFER,
     "tls_connection_creation_time": _TIME,
 }
 OF_VERSION_1 = list(RULES)[:18]

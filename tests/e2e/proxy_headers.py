@@ -112,7 +112,7 @@ class _Foreign:
 
 
 class Haproxy(_Foreign):
-    """Takes a header on two ports, plain and TLS, and answers HTTP requests with what it understood; sends
+    """Takes a header on two ports, plain and TLS, and answers HTTP/1.1 and 2 with what it understood; sends
     one of its own from a third, a TLS one, to `target`."""
 
     def __init__(self, certificate, target="127.0.0.1:9"):
@@ -136,11 +136,11 @@ defaults
 frontend taker
     mode http
     bind 127.0.0.1:{self.plain} accept-proxy
-    bind 127.0.0.1:{self.tls} accept-proxy ssl crt {{folder}}/pem
+    bind 127.0.0.1:{self.tls} accept-proxy ssl crt {{folder}}/pem alpn h2,http/1.1
     http-request return status 200 content-type text/plain lf-string "{said}"
 listen sender
     mode tcp
-    bind 127.0.0.1:{self.sender} ssl crt {{folder}}/pem ciphersuites TLS_AES_128_GCM_SHA256
+    bind 127.0.0.1:{self.sender} ssl crt {{folder}}/pem alpn h2,http/1.1 ciphersuites TLS_AES_128_GCM_SHA256
     server target {target} send-proxy-v2 proxy-v2-options crc32c,ssl,ssl-cipher,authority
 """
 

@@ -15,6 +15,7 @@
 #include <csignal>
 #include <filesystem>
 #include <fstream>
+#include <memory>
 #include <sstream>
 #include <vector>
 
@@ -172,8 +173,64 @@ TEST(AccessLogLine, EncodesWhatAServerNameMayNotHave) {
   }
 }
 
+/// As it comes from a client.
+std::unique_ptr<const std::string> alpn_offer(const std::vector<std::string>& protocols) {
+  std::string list;
+  for (const std::string& protocol : protocols) list += static_cast<char>(protocol.size()) + protocol;
+  return std::make_unique<const std::string>(list.substr(0, 256));
+}
+
+TEST(AccessLogLine, TellsTheApplicationProtocols) {
+  FlowRecord record = good();
+  EXPECT_EQ(field(19, record) + field(20, record) + field(21, record), "---");
+  record.alpn_offer = alpn_offer({"h2", "http/1.1"});
+  EXPECT_EQ(field(19, record), "-") << "nothing in common";
+  EXPECT_EQ(field(21, record), R"("h2","http/1.1")");
+  record.alpn = "h2";
+  EXPECT_EQ(field(19, record), "h2");
+  record.target_alpn = "http/1.0";
+  EXPECT_EQ(field(20, record), "http/1.0");
+  const std::string json = line_of(record, AccessLogFormat::kJson);
+  EXPECT_NE(json.find(R"("alpn_fe_protocol":"h2","alpn_be_protocol":"http/1.0",)"
+                      R"("alpn_client_preference_list":"\"h2\",\"http/1.1\"",)"),
+            std::string::npos)
+      << json;
+}
+
+TEST(AccessLogLine, EncodesWhatAClientOffers) {
+  FlowRecord record = good();
+  for (const auto& [protocols, text] : std::vector<std::pair<std::vector<std::string>, std::string>>{
+           {{"acme-tls/1"}, R"("acme-tls/1")"},
+           {{"a b", "\",\"", "\r\n"}, R"("a%20b","%22%2C%22","%0D%0A")"},
+           {{"\x1a\x1a", std::string("\0\xff", 2)}, R"("%1A%1A","%00%FF")"},
+           {{"%"}, R"("%25")"},
+           {{"\\"}, R"("%5C")"}}) {
+    record.alpn_offer = alpn_offer(protocols);
+    EXPECT_EQ(field(21, record), text);
+  }
+}
+
+TEST(AccessLogLine, CutsALongOfferAt256Bytes) {
+  FlowRecord record = good();
+  const auto text = [&](std::vector<std::string> protocols) {
+    record.alpn_offer = alpn_offer(protocols);
+    return field(21, record);
+  };
+  EXPECT_EQ(text({std::string(254, 'a')}), '"' + std::string(254, 'a') + '"');
+  EXPECT_EQ(text({std::string(255, 'a')}), '"' + std::string(255, 'a'));
+  EXPECT_EQ(text({std::string(252, 'a'), "b"}), '"' + std::string(252, 'a') + R"(",")");
+  EXPECT_EQ(text(std::vector<std::string>(200, "a")).size(), 256u);
+  // No half of an escape is left: three bytes each, behind the quote and 0 to 2 letters.
+  for (const std::string& front : {"", "a", "aa"}) {
+    const std::string cut = text({front + std::string(200, '\xff')});
+    EXPECT_EQ(cut.size(), 1 + front.size() + 3 * ((255 - front.size()) / 3));
+    EXPECT_TRUE(cut.ends_with("%FF")) << cut;
+  }
+}
+
 TEST(AccessLogLine, FitsAPipeWithTheLongestName) {
   FlowRecord record = good();
+  record.alpn_offer = alpn_offer(std::vector<std::string>(200, "\x01"));
   record.server_name = std::string(255, '\x01');
   EXPECT_LT(line_of(record, AccessLogFormat::kJson).size(), std::size_t{PIPE_BUF} / 2);
 }

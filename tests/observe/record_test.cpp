@@ -186,6 +186,7 @@ TEST(RecordLine, HasEveryField) {
                           .server_name = "www.example.com",
                           .protocol = "TLSv1.2",
                           .cipher = "ECDHE-RSA-AES128-GCM-SHA256",
+                          .alpn = "h2",
                           .client_ktls = "kernel",
                           .target_ktls = "off",
                           .received = 17,
@@ -196,23 +197,25 @@ TEST(RecordLine, HasEveryField) {
   EXPECT_EQ(after_pid(line_of(record, base::LogFormat::kLogfmt, base::Milliseconds(1234))),
             " listener=web client=192.0.2.1:50000 target=[2001:db8::1]:8080 server_name=www.example.com "
             "protocol=TLSv1.2 "
-            "cipher=ECDHE-RSA-AES128-GCM-SHA256 client_ktls=kernel target_ktls=off received_bytes=17 "
+            "cipher=ECDHE-RSA-AES128-GCM-SHA256 alpn=h2 client_ktls=kernel target_ktls=off received_bytes=17 "
             "sent_bytes=4000000000000 duration_ms=1234 end=idle_timeout detail=\"nothing moved\"\n");
 }
 
 TEST(RecordLine, HasADashForWhatIsNotThere) {
   const FlowRecord record = flow(false);
-  EXPECT_EQ(after_pid(line_of(record, base::LogFormat::kJson, base::Milliseconds(0))),
-            "\"listener\":\"web\",\"client\":\"192.0.2.1:50000\",\"target\":\"-\",\"server_name\":\"-\","
-            "\"protocol\":\"-\","
-            "\"cipher\":\"-\",\"client_ktls\":\"-\",\"target_ktls\":\"-\",\"received_bytes\":0,"
-            "\"sent_bytes\":0,\"duration_ms\":0,\"end\":\"closed\",\"detail\":\"-\"}\n");
+  EXPECT_EQ(
+      after_pid(line_of(record, base::LogFormat::kJson, base::Milliseconds(0))),
+      "\"listener\":\"web\",\"client\":\"192.0.2.1:50000\",\"target\":\"-\",\"server_name\":\"-\","
+      "\"protocol\":\"-\","
+      "\"cipher\":\"-\",\"alpn\":\"-\",\"client_ktls\":\"-\",\"target_ktls\":\"-\",\"received_bytes\":0,"
+      "\"sent_bytes\":0,\"duration_ms\":0,\"end\":\"closed\",\"detail\":\"-\"}\n");
 }
 
 TEST(RecordRow, SaysWhatIsKnownSoFar) {
   FlowRecord record = flow(true);
   record.protocol = "TLSv1.3";
   record.cipher = "TLS_AES_128_GCM_SHA256";
+  record.alpn = "http/1.1";
   record.server_name = std::string(255, 'n');
   record.received = 5;
   record.sent = 6;
@@ -223,6 +226,8 @@ TEST(RecordRow, SaysWhatIsKnownSoFar) {
   EXPECT_STREQ(row.target, "");
   EXPECT_STREQ(row.protocol, "TLSv1.3");
   EXPECT_STREQ(row.cipher, "TLS_AES_128_GCM_SHA256");
+  EXPECT_STREQ(row.alpn, "http/1.1");
+  EXPECT_STREQ(row.target_alpn, "-");
   EXPECT_STREQ(row.client_ktls, "-");
   EXPECT_EQ(row.server_name, record.server_name);
   EXPECT_EQ(row.age_ms, 1500u);

@@ -286,6 +286,7 @@ TEST(ConfigMistakes, TlsKeysOnATcpListener) {
   EXPECT_EQ(mistakes(std::string(kRest) + R"(certificate = { chain = "a", key = "b" }
 certificate_keys = "any"
 ssl_policy = "ELBSecurityPolicy-2016-08"
+alpn_policy = "None"
 handshake_timeout = "1s"
 on_truncation = "fin"
 )"),
@@ -293,9 +294,10 @@ on_truncation = "fin"
                 "t.toml:11:15: listener.certificate" + wrong,
                 "t.toml:12:20: listener.certificate_keys" + wrong,
                 "t.toml:13:14: listener.ssl_policy" + wrong,
-                "t.toml:14:21: listener.handshake_timeout: only for TLS listeners, and TCP listeners with "
+                "t.toml:14:15: listener.alpn_policy" + wrong,
+                "t.toml:15:21: listener.handshake_timeout: only for TLS listeners, and TCP listeners with "
                 "proxy_protocol; remove it or set protocol = \"TLS\"",
-                "t.toml:15:17: listener.on_truncation: only where the listener or its target group is TLS; "
+                "t.toml:16:17: listener.on_truncation: only where the listener or its target group is TLS; "
                 "remove it",
             }));
 }

@@ -55,6 +55,8 @@ TEST(ConfigProxyProtocol, HasTlvs) {
             (ProxyProtocol{.enabled = true, .ssl = true}));
   EXPECT_EQ(read("proxy_protocol_v2 = { enabled = true, tlvs = [\"authority\", \"ssl\"] }"),
             (ProxyProtocol{.enabled = true, .authority = true, .ssl = true}));
+  EXPECT_EQ(read("proxy_protocol_v2 = { enabled = true, tlvs = [\"alpn\"] }"),
+            (ProxyProtocol{.enabled = true, .alpn = true}));
 }
 
 TEST(ConfigProxyProtocol, TellsMistakes) {
@@ -75,14 +77,14 @@ TEST(ConfigProxyProtocol, TellsMistakes) {
       "t.toml:6:79: target_group.proxy_protocol_v2.client_to_server.header_placement: \"at_once\" is "
       "unknown, expected \"on_first_ack_with_payload\" or \"on_first_ack\"\n");
   EXPECT_EQ(mistakes("proxy_protocol_v2 = { enabled = true, tlvs = [\"ssl\", \"sni\", \"ssl\"] }"),
-            "t.toml:6:54: target_group.proxy_protocol_v2.tlvs: \"sni\" is unknown, expected \"authority\" or "
-            "\"ssl\"\n"
+            "t.toml:6:54: target_group.proxy_protocol_v2.tlvs: \"sni\" is unknown, expected \"authority\", "
+            "\"ssl\" or \"alpn\"\n"
             "t.toml:6:61: target_group.proxy_protocol_v2.tlvs: \"ssl\" is in the list already, expected it "
             "once\n");
   EXPECT_EQ(
       mistakes("proxy_protocol_v2 = { enabled = true, tlvs = [] }"),
       "t.toml:6:46: target_group.proxy_protocol_v2.tlvs: expected at least one, such as [\"authority\", "
-      "\"ssl\"]\n");
+      "\"ssl\", \"alpn\"]\n");
 }
 
 }  // namespace

@@ -49,6 +49,7 @@ address = "[0:0::1]:65535"
 certificate = { chain = "/etc/tls/web.pem", key = "keys/web.key" }
 certificate_keys = "any"
 ssl_policy = "ELBSecurityPolicy-TLS13-1-2-2021-06"
+alpn_policy = "HTTP2Preferred"
 default_action = { forward = "app" }
 handshake_timeout = "1500ms"
 tcp = { idle_timeout = "1s" }
@@ -106,6 +107,7 @@ TEST(Config, TheExampleHasTheDocumentedDefaults) {
   EXPECT_EQ(listener.address, (HostPort{"0.0.0.0", 443}));
   EXPECT_EQ(listener.certificate_keys, CertificateKeys::kDocument);
   EXPECT_EQ(listener.ssl_policy, "ELBSecurityPolicy-2016-08");
+  EXPECT_EQ(listener.alpn_policy, AlpnPolicy::kNone);
   EXPECT_EQ(listener.forward, (std::vector<Forward>{{.target_group = "app"}}));
   EXPECT_EQ(listener.handshake_timeout, Milliseconds(10'000));
   EXPECT_EQ(listener.idle_timeout, Milliseconds(350'000));
@@ -135,6 +137,7 @@ TEST(Config, EverythingThatCanBeSet) {
   EXPECT_EQ(web.address, (HostPort{"::1", 65535})) << "addresses are spelled canonically";
   EXPECT_EQ(web.certificate_keys, CertificateKeys::kAny);
   EXPECT_EQ(web.ssl_policy, "ELBSecurityPolicy-TLS13-1-2-2021-06");
+  EXPECT_EQ(web.alpn_policy, AlpnPolicy::kHttp2Preferred);
   EXPECT_EQ(web.handshake_timeout, Milliseconds(1'500));
   EXPECT_EQ(web.idle_timeout, Milliseconds(1'000));
   EXPECT_EQ(web.on_truncation, OnTruncation::kFin);

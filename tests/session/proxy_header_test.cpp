@@ -72,6 +72,10 @@ TEST_F(ProxyHeader, SaysWhatIsKnownAndWanted) {
   record_.tls = true;
   const net::Address listener = net::local_address(client_.ours.get());
   EXPECT_EQ(introduction().header(), proxy_protocol::proxy_header(record_.client, listener));
+  settings_ = {.alpn = true};
+  EXPECT_EQ(introduction().header(), proxy_protocol::proxy_header(record_.client, listener)) << "none agreed";
+  record_.alpn = "h2";
+  EXPECT_EQ(introduction().header(), proxy_protocol::proxy_header(record_.client, listener, {.alpn = "h2"}));
   settings_ = {.authority = true, .ssl = true};
   const proxy_protocol::Tls tls{"TLSv1.3", "TLS_AES_128_GCM_SHA256"};
   EXPECT_EQ(introduction().header(),

@@ -11,11 +11,13 @@
 
 namespace tlsplice::tests {
 
-inline tls::Context server_context(const char* ssl_policy, Key key = Key::kRsa2048) {
+inline tls::Context server_context(const char* ssl_policy, Key key = Key::kRsa2048,
+                                   policy::AlpnPolicy alpn_policy = policy::AlpnPolicy::kNone) {
   policy::Listener listener;
   listener.certificate = Certificates::shared().of(key);
   listener.certificate_keys = policy::CertificateKeys::kAny;
   listener.ssl_policy = ssl_policy;
+  listener.alpn_policy = alpn_policy;
   auto made = tls::Context::server(listener);
   TLSPLICE_EXPECT(made.has_value(), "the tests' listener is right");
   return std::move(*made);

@@ -3,6 +3,7 @@
 #pragma once
 
 #include <cstdint>
+#include <memory>
 #include <string>
 #include <string_view>
 
@@ -52,12 +53,17 @@ struct FlowRecord {
   std::size_t target_row = kNoRow;  // once connected
   bool tls = false;                 // of the listener
   net::Address client;
-  net::Address destination{};          // ours, that the client connected to
-  net::Address target;                 // empty before one was connected
-  std::string server_name;             // that the client asked for, at most 255 bytes; empty: none
-  const char* protocol = "-";          // "TLSv1.2"
-  const char* cipher = "-";            // OpenSSL's name
-  const char* group = "-";             // of the key exchange
+  net::Address destination{};     // ours, that the client connected to
+  net::Address target;            // empty before one was connected
+  std::string server_name;        // that the client asked for, at most 255 bytes; empty: none
+  const char* protocol = "-";     // "TLSv1.2"
+  const char* cipher = "-";       // OpenSSL's name
+  const char* group = "-";        // of the key exchange
+  const char* alpn = "-";         // the application protocol that was agreed on with the client, "h2"
+  const char* target_alpn = "-";  // and with the target
+  // What the client offered, as it came (RFC 7301): the first 256 bytes. Null: nothing, or the listener has
+  // no ALPN policy. By pointer, since few flows have one.
+  std::unique_ptr<const std::string> alpn_offer{};
   const char* client_ktls = "-";       // "kernel", or why the client's TLS stayed in user space
   const char* target_ktls = "-";       // the same of a TLS target
   std::uint64_t received = 0;          // payload bytes from the client, so far

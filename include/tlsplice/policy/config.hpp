@@ -12,6 +12,7 @@
 #include "tlsplice/base/clock.hpp"
 #include "tlsplice/base/log.hpp"
 #include "tlsplice/base/result.hpp"
+#include "tlsplice/policy/alpn_policies.hpp"
 
 namespace tlsplice::policy {
 
@@ -88,6 +89,7 @@ struct ProxyProtocol {
   HeaderPlacement placement = HeaderPlacement::kOnFirstAckWithPayload;
   bool authority = false;  // the server name goes into the header
   bool ssl = false;        // the protocol and cipher of the client's TLS do
+  bool alpn = false;       // the application protocol that was agreed on with the client does
   bool operator==(const ProxyProtocol&) const = default;
 };
 
@@ -188,6 +190,7 @@ struct Listener {
   Certificate certificate;  // TLS only
   CertificateKeys certificate_keys = CertificateKeys::kDocument;
   std::string ssl_policy = kDefaultSslPolicy;
+  AlpnPolicy alpn_policy = AlpnPolicy::kNone;
   std::vector<Forward> forward;  // 1 to 5 groups of one protocol, each once
   // Also of a proxy's header in front.
   Milliseconds handshake_timeout = kDefaultHandshakeTimeout;

@@ -17,13 +17,16 @@ struct HandshakeError : base::Error {
   bool valid_hello = false;
   std::int16_t incoming_alert = -1;
   std::string server_name = {};
+  std::string alpn_offer = {};
 };
 using Handshaken = std::expected<std::unique_ptr<TlsStream>, HandshakeError>;
 
 /// The stream, or why there is none: kTimedOut, kClosed (FIN), kReset, kStopped, kExhausted (memory),
 /// kProtocol with the library's reason as detail. On kProtocol towards a client the alert has been delivered
 /// as far as that client lets us: the socket is kept until it was read, for at most a second (trap 99).
+/// `alpn` is what a client offers: one application protocol, or nothing.
 uring::Task<Handshaken> handshake(uring::Ring& ring, uring::Stop& stop, base::Fd socket,
-                                  const Context& context, TlsStream::Role role, base::Milliseconds limit);
+                                  const Context& context, TlsStream::Role role, base::Milliseconds limit,
+                                  std::string_view alpn = {});
 
 }  // namespace tlsplice::tls

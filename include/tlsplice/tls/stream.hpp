@@ -40,8 +40,10 @@ enum class NegotiationError : std::uint8_t {
 class TlsStream final : public net::Stream {
  public:
   enum class Role : std::uint8_t { kServer, kClient };
-  /// Takes the socket. Null when memory is short; the socket is then closed.
-  static std::unique_ptr<TlsStream> create(base::Fd socket, const Context& context, Role role);
+  /// Takes the socket. Null when memory is short; the socket is then closed. A client offers the application
+  /// protocol `alpn`, if it is not empty.
+  static std::unique_ptr<TlsStream> create(base::Fd socket, const Context& context, Role role,
+                                           std::string_view alpn = {});
   ~TlsStream() override;
 
   /// Goes on with the handshake: kDone when finished, kWantRead or kWantWrite to be repeated, else it has
@@ -53,13 +55,17 @@ class TlsStream final : public net::Stream {
   /// Of a server, from the handshake's first step on, whatever becomes of it. What the client asked for (RFC
   /// 6066 section 3), at most 255 bytes; empty: nothing. Lives as long as the stream.
   std::string_view server_name() const;
+  /// The application protocols that the client offered, of a listener with an ALPN policy: each with its
+  /// length in front as it came (RFC 7301), the first 256 bytes of them at most. Lives as long as the stream.
+  std::string_view alpn_offer() const;
   /// Whether a ClientHello came that can be read.
   bool valid_hello() const;
 
-  /// After the handshake; both point to constants of the library.
+  /// After the handshake; all point to constants.
   const char* protocol() const;  // "TLSv1.2"
   const char* cipher() const;    // "ECDHE-RSA-AES128-GCM-SHA256"
   const char* group() const;     // of the key exchange, "x25519"; "-" when there was none (RSA)
+  const char* alpn() const;      // the application protocol that both agreed on, "h2"; "-" for none
 
   /// What another record layer needs to go on from here, the kernel's or our own; after the handshake.
   using Keys = std::expected<ktls::TrafficKeys, StayReason>;

@@ -18,6 +18,8 @@ struct tlsplice_flow {
   char protocol[16];                 /* OpenSSL's names; "-" without TLS */
   char cipher[40];
   char group[24];
+  char alpn[16]; /* application protocol that was agreed on with the client; "-": none */
+  char target_alpn[16];
   char client_ktls[16]; /* "kernel", or why not; "-" without TLS */
   char target_ktls[16];
   char server_name[256]; /* empty: the client named none */
