@@ -92,10 +92,12 @@ void setup_describe_attributes(CLI::App& command, Chosen& chosen) {
 void setup_modify_listener(CLI::App& command, Chosen& chosen) {
   const auto listener = std::make_shared<std::string>();
   const auto policy = std::make_shared<std::string>();
+  const auto alpn = std::make_shared<std::string>();
   const auto certificate = std::make_shared<std::string>();
   const auto action = std::make_shared<std::string>();
   command.add_option("--listener,--listener-arn", *listener, "The listener")->required()->type_name("NAME");
   command.add_option("--ssl-policy", *policy, "Its security policy from now on")->type_name("NAME");
+  command.add_option("--alpn-policy", *alpn, "Its ALPN policy from now on")->type_name("NAME");
   command
       .add_option("--certificate", *certificate,
                   "Its certificate from now on, PEM files; also to read them anew")
@@ -107,6 +109,7 @@ void setup_modify_listener(CLI::App& command, Chosen& chosen) {
   ask(command, chosen, [=] {
     json arguments = {{"listener", *listener}};
     if (!policy->empty()) arguments["ssl_policy"] = *policy;
+    if (!alpn->empty()) arguments["alpn_policy"] = *alpn;
     if (!certificate->empty()) {
       // The service was started somewhere else.
       const CertificateFiles files = *parse_certificate(*certificate);
@@ -174,7 +177,7 @@ constexpr Verb kVerbs[] = {
     {"describe-target-health", "Print the targets of a target group, and how they are",
      setup_describe_target_health},
     {"describe-target-group-attributes", "Print the attributes of a target group", setup_describe_attributes},
-    {"modify-listener", "Change a listener's security policy, certificate or target groups",
+    {"modify-listener", "Change a listener's security or ALPN policy, certificate or target groups",
      setup_modify_listener},
     {"register-targets", "Add targets to a target group", setup_targets},
     {"deregister-targets", "Take targets out of a target group", setup_targets},

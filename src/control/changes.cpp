@@ -95,6 +95,8 @@ std::vector<std::string> tell(const Changes& changes, const policy::Config& file
           fmt::format("listener {}: {} is {}, not {}", name, key, in_quotes(now), in_quotes(before)));
     };
     if (change.ssl_policy) line("ssl_policy", *change.ssl_policy, listener->ssl_policy);
+    if (change.alpn_policy)
+      line("alpn_policy", *change.alpn_policy, policy::to_string(listener->alpn_policy));
     if (change.certificate) {
       line("certificate.chain", change.certificate->chain, listener->certificate.chain.string());
       line("certificate.key", change.certificate->key, listener->certificate.key.string());
@@ -142,6 +144,15 @@ void apply_to_listener(policy::Config& config, const std::string& name, const Li
     }
     listener->ssl_policy = *change.ssl_policy;
     listener->ssl_policy_place = {};
+  }
+  if (change.alpn_policy) {
+    const auto policy = policy::find_alpn_policy(*change.alpn_policy);
+    if (!tls) {
+      object(kInvalid, "alpn_policy", tls_only);
+    } else if (!policy) {
+      object("ALPNPolicyNotFound", "alpn_policy", policy::no_alpn_policy(*change.alpn_policy));
+    }
+    listener->alpn_policy = policy.value_or(listener->alpn_policy);
   }
   if (change.certificate) {
     if (!tls) object(kInvalid, "certificate", tls_only);
@@ -216,6 +227,7 @@ void apply_to_group(policy::Config& config, const std::string& name, const Targe
 
 void prune_listener(ListenerChange& change, const Listener& listener) {
   if (change.ssl_policy == listener.ssl_policy) change.ssl_policy.reset();
+  if (change.alpn_policy == policy::to_string(listener.alpn_policy)) change.alpn_policy.reset();
   const auto same = [](const std::string& path, const std::filesystem::path& configured) {
     std::error_code ignored;
     return path == std::filesystem::absolute(configured, ignored);

@@ -62,6 +62,7 @@ std::string format_changes(const Changes& changes) {
   for (const auto& [name, change] : changes.listeners) {
     ordered_json& out = listeners[name] = ordered_json::object();
     if (change.ssl_policy) out["ssl_policy"] = *change.ssl_policy;
+    if (change.alpn_policy) out["alpn_policy"] = *change.alpn_policy;
     if (change.certificate)
       out["certificate"] = {{"chain", change.certificate->chain}, {"key", change.certificate->key}};
     if (change.forward) out["default_action"] = {{"forward", json_of(*change.forward)}};
@@ -126,6 +127,7 @@ namespace {
 ListenerChange read_listener(JsonReader reader) {
   ListenerChange change;
   change.ssl_policy = reader.text("ssl_policy");
+  change.alpn_policy = reader.text("alpn_policy");
   change.certificate = read_certificate(reader);
   if (auto action = reader.object("default_action")) {
     change.forward = read_forward(*action);

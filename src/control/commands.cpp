@@ -144,6 +144,7 @@ Planned plan_listener(JsonReader& arguments, Objections& objections) {
   const std::string name = required_name(arguments, "listener", R"(the name of a listener such as "web")");
   ListenerChange wish;
   wish.ssl_policy = arguments.text("ssl_policy");
+  wish.alpn_policy = arguments.text("alpn_policy");
   wish.certificate = read_certificate(arguments);
   wish.forward = read_forward(arguments);
   if (wish.forward) {
@@ -152,7 +153,8 @@ Planned plan_listener(JsonReader& arguments, Objections& objections) {
   arguments.finish();
   if (objections.empty() && wish == ListenerChange{}) {
     objections.push_back(
-        {"ValidationError", "", "nothing to change, expected ssl_policy, certificate or default_action"});
+        {"ValidationError", "",
+         "nothing to change, expected ssl_policy, alpn_policy, certificate or default_action"});
   }
   return {.plan =
               [=](const Loaded& now) {

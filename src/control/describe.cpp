@@ -69,6 +69,8 @@ ordered_json describe(const Loaded& state, const Listener& listener) {
     out["SslPolicy"] = listener.ssl_policy;
   }
   out["DefaultActions"] = list_of(action_of(listener));
+  if (listener.protocol == policy::Protocol::kTls)
+    out["AlpnPolicy"] = list_of(policy::to_string(listener.alpn_policy));
   out["ListenerName"] = listener.name;
   out["Address"] = to_string(listener.address);
   if (const ListenerChange* const change = change_of(state.changes, listener)) {
@@ -76,6 +78,7 @@ ordered_json describe(const Loaded& state, const Listener& listener) {
     if (change->certificate) changed.push_back("Certificates");
     if (change->ssl_policy) changed.push_back("SslPolicy");
     if (change->forward) changed.push_back("DefaultActions");
+    if (change->alpn_policy) changed.push_back("AlpnPolicy");
   }
   return out;
 }

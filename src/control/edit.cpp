@@ -40,6 +40,7 @@ const Thing* find_named(const std::vector<Thing>& things, std::string_view kind,
 void modify_listener(Changes& changes, const std::string& listener, const ListenerChange& wish) {
   ListenerChange& change = changes.listeners[listener];
   if (wish.ssl_policy) change.ssl_policy = wish.ssl_policy;
+  if (wish.alpn_policy) change.alpn_policy = wish.alpn_policy;
   if (wish.certificate) change.certificate = wish.certificate;
   if (wish.forward) change.forward = wish.forward;
 }

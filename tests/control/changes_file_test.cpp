@@ -20,6 +20,7 @@ namespace {
 Changes some() {
   Changes changes;
   changes.listeners["web"] = {.ssl_policy = "ELBSecurityPolicy-2015-05",
+                              .alpn_policy = "HTTP1Only",
                               .certificate = {{"/new \"one\".pem", "/n\u00e9w.key"}},
                               .forward = to("secure")};
   changes.target_groups["app"] = {.registered = {target("192.0.2.3"), target("2001:db8::1", 1)},
@@ -188,7 +189,8 @@ TEST_F(ChangesFile, TellsWhatIsWrong) {
       "target_groups.a.registered: expected text that is not empty\n"
       "target_groups.a.registered: \"0.0.0.0:1\" stands for every address, expected that of one target\n");
   EXPECT_EQ(wrong("{\"listeners\": {\"\\u001b[2J\": {\"x\": 1}}}"),
-            "listeners.\"\\x1b[2J\".x: unknown, known here are ssl_policy, certificate, default_action\n");
+            "listeners.\"\\x1b[2J\".x: unknown, known here are ssl_policy, alpn_policy, certificate, "
+            "default_action\n");
 }
 
 TEST_F(ChangesFile, IsLoadedWithTheConfiguration) {

@@ -35,11 +35,13 @@ Changes attribute(const std::string& key, const std::string& value, const std::s
 
 TEST(Changes, ApplyToListeners) {
   const auto config = apply(configured(), listener("web", {.ssl_policy = "ELBSecurityPolicy-TLS-1-2-2017-01",
+                                                           .alpn_policy = "HTTP2Optional",
                                                            .certificate = {{"/new.pem", "/new.key"}},
                                                            .forward = to("secure")}));
   ASSERT_TRUE(config);
   const policy::Listener& web = config->listeners.at(0);
   EXPECT_EQ(web.ssl_policy, "ELBSecurityPolicy-TLS-1-2-2017-01");
+  EXPECT_EQ(web.alpn_policy, policy::AlpnPolicy::kHttp2Optional);
   EXPECT_EQ(web.certificate.chain, "/new.pem");
   EXPECT_EQ(web.certificate.key, "/new.key");
   EXPECT_EQ(web.forward.front().target_group, "secure");
@@ -82,12 +84,17 @@ TEST(Changes, ApplyToAttributes) {
 
 TEST(Changes, AreRefusedAsAWhole) {
   EXPECT_EQ(
-      objections(
-          {.listeners = {{"plain", {.ssl_policy = "x", .certificate = {{"a", "/b"}}, .forward = to("ap")}},
-                         {"wbe", {.ssl_policy = "x", .certificate = {}, .forward = {}}}},
-           .target_groups = {{"nothing", {}}}}),
+      objections({.listeners = {{"plain",
+                                 {.ssl_policy = "x",
+                                  .alpn_policy = "None",
+                                  .certificate = {{"a", "/b"}},
+                                  .forward = to("ap")}},
+                                {"wbe", {.ssl_policy = "x", .certificate = {}, .forward = {}}}},
+                  .target_groups = {{"nothing", {}}}}),
       "TargetGroupNotFound target_groups.nothing: no target group is named \"nothing\"\n"
       "InvalidConfigurationRequest listeners.plain.ssl_policy: only for TLS listeners, and plain is a TCP "
+      "listener\n"
+      "InvalidConfigurationRequest listeners.plain.alpn_policy: only for TLS listeners, and plain is a TCP "
       "listener\n"
       "InvalidConfigurationRequest listeners.plain.certificate: only for TLS listeners, and plain is a "
       "TCP listener\n"
@@ -102,6 +109,10 @@ TEST(Changes, OfAnUnknownPolicyAreRefused) {
                 "web", {.ssl_policy = "ELBSecurityPolicy-2016-8", .certificate = {}, .forward = {}})),
             "SSLPolicyNotFound listeners.web.ssl_policy: \"ELBSecurityPolicy-2016-8\" is no security policy, "
             "did you mean \"ELBSecurityPolicy-2016-08\"?\n");
+  EXPECT_EQ(objections(listener(
+                "web", {.ssl_policy = {}, .alpn_policy = "HTTP2Prefered", .certificate = {}, .forward = {}})),
+            "ALPNPolicyNotFound listeners.web.alpn_policy: \"HTTP2Prefered\" is no ALPN policy, did you mean "
+            "\"HTTP2Preferred\"?\n");
 }
 
 TEST(Changes, MayLeaveNoTargetAndNotTooMany) {
@@ -152,6 +163,7 @@ TEST(Changes, OfStickinessAreForTcpAlone) {
 TEST(Changes, ThatMakeNoDifferenceGo) {
   Changes changes = {.listeners = {{"web",
                                     {.ssl_policy = policy::kDefaultSslPolicy,
+                                     .alpn_policy = "None",
                                      .certificate = {{"/etc/tlsplice/web.pem", "/etc/tlsplice/web.key"}},
                                      .forward = to("app")}}},
                      .target_groups = {{"app",
@@ -207,10 +219,12 @@ TEST(Changes, AreTold) {
   Changes changes = attribute("deregistration_delay.timeout_seconds", "5");
   changes.target_groups["app"].registered = {target("2001:db8::7")};
   changes.listeners["web"].ssl_policy = "ELBSecurityPolicy-2015-05";
+  changes.listeners["web"].alpn_policy = "HTTP2Only";
   EXPECT_EQ(
       tell(changes, configured()),
       (std::vector<std::string>{
           "listener web: ssl_policy is \"ELBSecurityPolicy-2015-05\", not \"ELBSecurityPolicy-2016-08\"",
+          "listener web: alpn_policy is \"HTTP2Only\", not \"None\"",
           "target group app: [2001:db8::7]:8080 is registered",
           "target group app: deregistration_delay.timeout_seconds is \"5\", not \"300\""}));
 }

@@ -99,13 +99,14 @@ TEST_F(ControlTest, ListenersInTheLoadBalancersWords) {
   EXPECT_EQ(web.at("Protocol"), "TLS");
   EXPECT_EQ(web.at("Certificates"), json::array({{{"CertificateArn", (folder_ / "web.pem").string()}}}));
   EXPECT_EQ(web.at("SslPolicy"), "ELBSecurityPolicy-2016-08");
+  EXPECT_EQ(web.at("AlpnPolicy"), json::array({"None"}));
   const json forward = {
       {"TargetGroups", json::array({{{"TargetGroupArn", "targetgroup/app"}, {"Weight", 1}}})}};
   EXPECT_EQ(web.at("DefaultActions"),
             json::array(
                 {{{"Type", "forward"}, {"TargetGroupArn", "targetgroup/app"}, {"ForwardConfig", forward}}}));
   EXPECT_FALSE(web.contains("Changed"));
-  EXPECT_FALSE(all[1].contains("SslPolicy"));
+  EXPECT_FALSE(all[1].contains("SslPolicy") || all[1].contains("AlpnPolicy"));
   EXPECT_EQ(answer("describe-listeners", {{"listeners", {"plain"}}}).at("Listeners"), json::array({all[1]}));
   EXPECT_EQ(answer("describe-listeners", {{"listeners", {web.at("ListenerArn")}}}).at("Listeners"),
             json::array({web}));

@@ -59,7 +59,8 @@ class Descriptions(unittest.TestCase):
             "LoadBalancerArn": "loadbalancer/net/my-lb/50dc6c495c0c9188",
             "Port": int(address.rpartition(":")[2]), "Protocol": "TLS",
             "Certificates": [{"CertificateArn": str(self.config["listener"][0]["certificate"]["chain"])}],
-            "SslPolicy": OLD, "DefaultActions": [forward], "ListenerName": "web", "Address": address})
+            "SslPolicy": OLD, "DefaultActions": [forward], "AlpnPolicy": ["None"], "ListenerName": "web",
+            "Address": address})
         self.assertEqual(plain["Protocol"], "TCP")
         for option, name in (("--listener", "plain"), ("--listener-arns", plain["ListenerArn"])):
             self.assertEqual(told(self.proxy, "describe-listeners", option, name), {"Listeners": [plain]})
@@ -122,6 +123,9 @@ class Errors(unittest.TestCase):
         self.refused(1, f'(SSLPolicyNotFound) when calling the ModifyListener operation: '
                         f'listeners.web.ssl_policy: "{NEW}1" is no security policy, did you mean "{NEW}"?',
                      "modify-listener", "--listener", "web", "--ssl-policy", NEW + "1")
+        self.refused(1, '(ALPNPolicyNotFound) when calling the ModifyListener operation: '
+                        'listeners.web.alpn_policy: "HTTP2" is no ALPN policy, ',
+                     "modify-listener", "--listener", "web", "--alpn-policy", "HTTP2")
 
     def test_what_is_no_text(self):
         self.refused(1, "(ListenerNotFound)", "describe-listeners", "--listener", "w\udcffb")
@@ -129,6 +133,8 @@ class Errors(unittest.TestCase):
     def test_what_cannot_be(self):
         self.refused(1, "only for TLS listeners, and plain is a TCP listener",
                      "modify-listener", "--listener", "plain", "--ssl-policy", NEW)
+        self.refused(1, "alpn_policy: only for TLS listeners",
+                     "modify-listener", "--listener", "plain", "--alpn-policy", "None")
         self.refused(1, '"x" is no port', "register-targets", "--target-group", "app",
                      "--targets", "127.0.0.1:x")
         self.refused(1, '"9999" is out of range', "modify-target-group-attributes", "--target-group", "app",

@@ -1,7 +1,7 @@
 """Promised: a TLS listener with an ALPN policy agrees on the first protocol of its policy that the client
 offers too, in TLS 1.2 and 1.3; without one the connection goes on all the same. A TLS target is offered what
-was agreed on with the client, and nothing else. The access log, `flows` and the header to targets tell it.
-Lists by hand, however hostile, break no line and no other flow."""
+was agreed on with the client, and nothing else. The access log, `flows` and the header to targets tell it;
+`modify-listener` changes it. Lists by hand, however hostile, break no line and no other flow."""
 
 import json
 import ssl
@@ -153,6 +153,27 @@ class Policies(WithService):
                     self.assertIsNone(line["chosen_cert_arn"], "no ClientHello that can be read")
                     self.assertIsNone(line["alpn_client_preference_list"])
         self.assertEqual(self.talk("HTTP2Only", ["h2"])[0], "h2")
+
+    def test_changes_at_run_time(self):
+        def modify(*arguments):
+            done = run_program("modify-listener", "-c", self.proxy.config_file, *arguments)
+            self.assertEqual(done.returncode, 0, done.stderr)
+            return json.loads(done.stdout)["Listeners"][0]
+        with tls_client(self.ports["None"], offering(["h2"])) as old:
+            self.assertTrue(echoed(old))
+            listener = modify("--listener-arn", "None", "--alpn-policy", "HTTP2Preferred")
+            self.assertEqual((listener["AlpnPolicy"], listener["Changed"]),
+                             (["HTTP2Preferred"], ["AlpnPolicy"]))
+            self.assertEqual(self.talk("None", ["http/1.1", "h2"])[0], "h2")
+            self.proxy.reload()
+            self.assertEqual(self.talk("None", ["http/1.1", "h2"])[0], "h2")
+            checked = run_program("check", "-c", self.proxy.config_file).stdout
+            self.assertIn('listener None: alpn_policy is "HTTP2Preferred", not "None"', checked)
+            self.assertIn("alpn       HTTP2Preferred: h2 http/1.1 http/1.0\n", checked)
+            listener = modify("--listener", "None", "--alpn-policy", "None")
+            self.assertEqual((listener["AlpnPolicy"], listener.get("Changed")), (["None"], None))
+            self.assertIsNone(self.talk("None", ["h2"])[0])
+            self.assertTrue(echoed(old))
 
 
 class TlsTargets(WithService):

@@ -3,6 +3,7 @@
 // what is not as the file says. The file itself is its owner's and never written.
 //
 //   {"listeners": {"web": {"ssl_policy": "...", "certificate": {"chain": "...", "key": "..."},
+//                          "alpn_policy": "...",
 //                          "default_action": {"forward": [{"target_group": "app", "weight": 90}, ...]}}},
 //    "target_groups": {"app": {"registered": ["192.0.2.1:8080"], "deregistered": ["192.0.2.2:8080"],
 //                              "attributes": {"deregistration_delay.timeout_seconds": "30"}}}}
@@ -29,6 +30,7 @@ struct ListenerChange {
     bool operator==(const Certificate&) const = default;
   };
   std::optional<std::string> ssl_policy;
+  std::optional<std::string> alpn_policy = {};
   std::optional<Certificate> certificate;
   std::optional<std::vector<policy::Forward>> forward;  // in JSON also "app"
   bool operator==(const ListenerChange&) const = default;
