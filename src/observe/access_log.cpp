@@ -48,7 +48,7 @@ base::Result<base::Fd> open_access_log(const std::string& place) {
 }
 
 void AccessLog::write(const FlowRecord& record, std::string_view certificate, base::Instant now) {
-  if (!fd_ || !record.tls) return;
+  if (!fd_) return;
   if (!put(access_log_line(format_, record, {load_balancer_, certificate}, now,
                            std::chrono::system_clock::now()))) {
     ++dropped_;

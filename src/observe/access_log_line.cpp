@@ -79,7 +79,7 @@ std::vector<Field> fields_of(AccessLogFormat format, const FlowRecord& record, c
   const auto lived = std::chrono::duration_cast<base::Milliseconds>(now - record.started);
   const bool handshaken = record.handshake_ms != FlowRecord::kNoHandshake;
   std::vector<Field> fields = {
-      {"type", "tls"},
+      {"type", record.tls ? "tls" : "tcp"},
       {"version", version1 ? "1.0" : "2.0"},
       {"time", in_whole_seconds(at)},
       {"elb", url_encoded(names.load_balancer, "/:")},

@@ -49,6 +49,7 @@ std::expected<Config, std::vector<Mistake>> parse_config(std::string_view text,
   read_access_log(root, file.parent_path(), config.access_log);
   read_admin(root, config.admin);
   Seen seen;
+  seen.access_log = root.has("access_log");
   read_metrics(root, config.metrics, seen);
   for (TableReader& table : root.tables("target_group")) {
     config.target_groups.push_back(read_target_group(table, seen));

@@ -41,6 +41,7 @@ void refuse_tls(TableReader& table);
 std::vector<Forward> read_forward(TableReader& table, const Seen& seen);
 std::vector<Forward> read_shares(TableReader& action, const Seen& seen);
 bool expect_group(TableReader& table, std::string_view key, const Text& name, const Seen& seen);
+void read_listener_access_log(TableReader& table, const Seen& seen, Listener& listener);
 void read_tcp(TableReader& table, Listener& listener);
 void read_relay(TableReader& table, Listener& listener);
 void read_on_truncation(TableReader& table, std::optional<Protocol> protocol, const Seen& seen,
@@ -65,6 +66,7 @@ Listener read_listener(TableReader table, const std::filesystem::path& folder, S
   }
   read_handshake_timeout(table, protocol, listener);
   listener.forward = read_forward(table, seen);
+  read_listener_access_log(table, seen, listener);
   read_tcp(table, listener);
   read_relay(table, listener);
   read_on_truncation(table, protocol, seen, listener);
@@ -229,6 +231,15 @@ bool expect_group(TableReader& table, std::string_view key, const Text& name, co
                                 : fmt::format("no [[target_group]] is named {}, did you mean {}?",
                                               in_quotes(name.value), in_quotes(near)));
   return false;
+}
+
+// The load balancer has lines of TLS listeners alone. Who asks for them, and has not said where they go,
+// would wait for them in vain.
+void read_listener_access_log(TableReader& table, const Seen& seen, Listener& listener) {
+  const auto wanted = table.boolean("access_log");
+  listener.access_log = wanted.value_or(listener.protocol == Protocol::kTls);
+  if (wanted.value_or(false) && !seen.access_log)
+    table.wrong("access_log", "true, but there is no [access_log] that says where to; add it or remove this");
 }
 
 void read_tcp(TableReader& table, Listener& listener) {

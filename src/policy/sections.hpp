@@ -19,6 +19,7 @@ struct Seen {
   std::map<std::string, std::uint32_t, std::less<>> group_lines;
   std::map<std::string, std::uint32_t, std::less<>> listener_lines;
   std::map<std::string, std::uint32_t, std::less<>> address_lines;
+  bool access_log = false;  // the file says where it is, or that there is none
 };
 
 void read_top(TableReader& file, Config& config);

@@ -116,7 +116,8 @@ void Session::record(End end) {
   observe::count_end(here_.counters, record_);
   time(observe::Timing::kFlow, record_.started);
   observe::write(here_.log, record_, here_.ring.now());
-  if (here_.access_log != nullptr) here_.access_log->write(record_, service_.certificate, here_.ring.now());
+  if (here_.access_log != nullptr && service_.access_log)
+    here_.access_log->write(record_, service_.certificate, here_.ring.now());
 }
 
 void Session::moved(relay::Side from, std::uint64_t bytes, std::uint64_t spliced) {

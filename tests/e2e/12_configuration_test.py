@@ -104,6 +104,13 @@ on_truncation = "ignore"
     def test_nothing_to_do_is_a_mistake(self):
         self.refused("workers = 1\n", "listener")
 
+    def test_an_access_log_that_cannot_be_opened(self):
+        config = {**self.one_listener(), "access_log": {"file": self.folder / "none" / "access.log"},
+                  "admin": {"socket": "off"}}
+        done = run_program("run", "-c", self.write(config))
+        self.assertEqual(done.returncode, 1)
+        self.assertIn("none/access.log: No such file or directory", done.stderr)
+
     def test_an_address_in_use(self):
         with socket.create_server(("127.0.0.1", 0)) as other:
             address = "127.0.0.1:{}".format(other.getsockname()[1])

@@ -314,25 +314,23 @@ class Places(AccessLog):
         os.close(writer)
         self.until_dropped()
 
-    def test_tcp_listeners_leave_no_line(self):
-        plain, port = reserve_port(), reserve_port()
-        listeners = [tcp_listener(plain), tls_listener(port, certificates().leaf())]
-        with Proxy(service(listeners, [group(self.target)], access_log={"file": self.file})) as proxy:
-            exchange_of(plain)
-            exchange_of(port, context=client_context())
-            proxy.wait_events("flow", 2)
-            wait_until("the line", lambda: whole_lines(self.file))
-        self.assertEqual(len(whole_lines(self.file)), 1)
-
-    def test_what_cannot_be_opened_is_said_at_the_start(self):
-        config = service([tls_listener(reserve_port(), certificates().leaf())], [group(self.target)],
-                         access_log={"file": self.folder / "none" / "access.log"},
-                         admin={"socket": "off"})
-        file = self.folder / "t.toml"
-        file.write_text(harness.toml(config))
-        done = harness.run_program("run", "-c", file)
-        self.assertEqual(done.returncode, 1)
-        self.assertIn("none/access.log: No such file or directory", done.stderr)
+    def test_listeners_have_lines_as_told(self):
+        told = [({}, "TLS"), ({"access_log": False}, None), ({}, None), ({"access_log": True}, "TCP")]
+        ports = [reserve_port() for _ in told]
+        listeners = [tls_listener(ports[i], certificates().leaf(), name=f"l{i}", **told[i][0]) if i < 2
+                     else tcp_listener(ports[i], name=f"l{i}", **told[i][0]) for i in range(4)]
+        for form in "1.0", "2.0", "json":
+            log = {"file": self.folder / form, "format": form, "load_balancer": NAME}
+            with Proxy(service(listeners, [group(self.target)], access_log=log)) as proxy:
+                ends = [exchange_of(port, context=client_context() if i < 2 else None)
+                        for i, port in enumerate(ports)]
+                proxy.wait_counters(NewFlowCount=4, ActiveFlowCount=0)
+            lines = {line["listener"]: line for line in map(parse, whole_lines(self.folder / form))}
+            self.assertEqual({name: lines[name]["type"] for name in lines}, {"l0": "tls", "l3": "tcp"})
+            plain = lines["l3"]
+            self.assertEqual(plain["client_port"], text_of(ends[3][0]))
+            self.assertEqual((plain["received_bytes"], plain["sent_bytes"]), (5, 5))
+            self.assertEqual({plain.get(name) for name in list(RULES)[11:21]}, {None})
 
     # What cannot be written
 

@@ -14,7 +14,7 @@ _NUMBER, _NOTHING, _TEXT = r"\d+", r"-", r"[A-Za-z0-9._~%-]+"
 _ALPN = r"-|h2|http/1\.1|http/1\.0"
 _OFFER = r'-|(?=.{3,256}$)"[A-Za-z0-9._~%/-]+"(?:,"[A-Za-z0-9._~%/-]+")*|(?=.{254,256}$)".*'
 RULES = {
-    "type": r"tls", "version": r"1\.0|2\.0", "time": _TIME, "elb": r"net/[^/ ]+/[0-9a-f]{16}",
+    "type": r"tls|tcp", "version": r"1\.0|2\.0", "time": _TIME, "elb": r"net/[^/ ]+/[0-9a-f]{16}",
     "listener": _TEXT, "client_port": _PORT, "destination_port": _PORT, "connection_time": _NUMBER,
     "tls_handshake_time": rf"{_NUMBER}|-", "received_bytes": _NUMBER, "sent_bytes": _NUMBER,
     "incoming_tls_alert": rf"{_NUMBER}|-", "chosen_cert_arn": r"[A-Za-z0-9._~%/:-]+",

@@ -110,6 +110,17 @@ TEST(AccessLogLine, OfAFailedHandshakeHasADashForWhatIsNotThere) {
             "0 0 - - - - - - - - - - 2026-04-01T07:59:55\n");
 }
 
+TEST(AccessLogLine, OfATcpListenerHasADashForWhatIsTls) {
+  FlowRecord record = failed();
+  record.tls = false;
+  record.received = 17;
+  EXPECT_EQ(line_of(record),
+            "tcp 2.0 2026-04-01T08:00:00 net/lb/0123456789abcdef web 192.0.2.1:50000 198.51.100.7:443 5250 - "
+            "17 0 - - - - - - - - - - 2026-04-01T07:59:55\n");
+  EXPECT_EQ(field(1, record, AccessLogFormat::kVersion1), "tcp");
+  EXPECT_TRUE(line_of(record, AccessLogFormat::kJson).starts_with(R"({"type":"tcp","version":"2.0",)"));
+}
+
 TEST(AccessLogLine, NamesTheCertificateOnceTheHelloIsRead) {
   FlowRecord record = failed();
   record.valid_hello = true;
@@ -260,12 +271,9 @@ TEST_F(AccessLogFile, IsAppendedTo) {
   std::ofstream(path_) << "before\n";
   AccessLog log = log_to(std::move(*open_access_log(path_)));
   write(log);
-  FlowRecord plain = good();
-  plain.tls = false;
-  log.write(plain, "", kStarted);
   const std::string once = text();
   EXPECT_TRUE(once.starts_with("before\ntls 2.0 ")) << once;
-  EXPECT_EQ(std::ranges::count(once, '\n'), 2) << "TCP listeners have no lines";
+  EXPECT_EQ(std::ranges::count(once, '\n'), 2);
   EXPECT_EQ(log.dropped(), 0u);
 }
 

@@ -58,6 +58,56 @@ TEST(ConfigAccessLog, TakesTheIdOfALoadBalancer) {
   EXPECT_EQ(load_balancer_of(*config), "net/web/50dc6c495c0c9188");
 }
 
+constexpr const char* kBoth = R"(
+[[target_group]]
+name = "app"
+protocol = "TCP"
+targets = ["127.0.0.1:8080"]
+[[listener]]
+name = "plain"
+protocol = "TCP"
+address = "127.0.0.1:80"
+default_action = { forward = "app" }
+%
+[[listener]]
+name = "web"
+protocol = "TLS"
+address = "127.0.0.1:443"
+certificate = { chain = "web.pem", key = "web.key" }
+default_action = { forward = "app" }
+%
+)";
+
+/// A TCP and a TLS listener, each with this line.
+std::expected<Config, std::vector<Mistake>> both_with(const std::string& line,
+                                                      const std::string& first = "") {
+  std::string text = kBoth;
+  for (std::size_t at = 0; (at = text.find('%')) != std::string::npos;) text.replace(at, 1, line);
+  return parse_config(first + text, "t.toml");
+}
+
+TEST(ConfigAccessLog, HasLinesOfTlsListenersUnlessToldOtherwise) {
+  const std::string off = "[access_log]\nfile = \"off\"";
+  for (const auto& [line, plain, web] : std::vector<std::tuple<std::string, bool, bool>>{
+           {"", false, true}, {"access_log = true", true, true}, {"access_log = false", false, false}}) {
+    const auto config = both_with(line, off);
+    ASSERT_TRUE(config.has_value()) << line;
+    EXPECT_EQ(config->listeners.at(0).access_log, plain) << line;
+    EXPECT_EQ(config->listeners.at(1).access_log, web) << line;
+  }
+}
+
+TEST(ConfigAccessLog, IsNotAskedForWithoutAPlace) {
+  EXPECT_TRUE(both_with("access_log = false").has_value());
+  const auto config = both_with("access_log = true");
+  ASSERT_FALSE(config.has_value());
+  const std::string wrong =
+      ": listener.access_log: true, but there is no [access_log] that says where to; add it or remove this";
+  ASSERT_EQ(config.error().size(), 2u);
+  EXPECT_EQ(to_string("t.toml", config.error()[0]), "t.toml:11:14" + wrong);
+  EXPECT_EQ(to_string("t.toml", config.error()[1]), "t.toml:18:14" + wrong);
+}
+
 TEST(ConfigAccessLog, AMistakeNamesWhatWouldBeRight) {
   EXPECT_EQ(mistake(""),
             "t.toml:1:1: access_log.file: missing, expected a path such as "

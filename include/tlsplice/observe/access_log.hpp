@@ -1,6 +1,7 @@
-// The access log: one line for each connection with a TLS listener, in the load balancer's format (spec:
-// nlb-facts 6), written once, at its end. Failed handshakes have theirs too. The line is a pure function of
-// the flow's record; AccessLog is where a worker writes it, and never waits.
+// The access log: one line for each connection with a listener that has lines there, in the load balancer's
+// format (spec: nlb-facts 6), written once, at its end. The load balancer's own have TLS listeners alone; in
+// a TCP listener's the type is "tcp", and what is TLS's is not there. Failed handshakes have theirs too. The
+// line is a pure function of the flow's record; AccessLog is where a worker writes it, and never waits.
 #pragma once
 
 #include <cstdint>

@@ -198,6 +198,7 @@ struct Listener {
   OnTruncation on_truncation = OnTruncation::kReset;
   Ktls ktls = Ktls::kAuto;  // of the connections with clients; kTls only
   Relay relay = Relay::kAuto;
+  bool access_log = true;                          // its connections have lines there; TCP: only if asked for
   std::vector<Network> proxy_protocol_from;        // whose connections begin with the PROXY protocol's header
   std::uint32_t splice_from = kDefaultSpliceFrom;  // bytes; with Relay::kAuto
   std::uint32_t copy_below = kDefaultCopyBelow;
@@ -212,7 +213,7 @@ struct LogSettings {
 
 enum class AccessLogFormat : std::uint8_t { kVersion1, kVersion2, kJson };
 
-/// Of the connections with TLS listeners.
+/// Of the connections with listeners that have lines there.
 struct AccessLogSettings {
   std::string file;                                     // a path, or "stdout"; empty: none
   AccessLogFormat format = AccessLogFormat::kVersion1;  // the document's

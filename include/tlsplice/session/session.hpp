@@ -36,6 +36,7 @@ struct Service {
   base::Milliseconds handshake_timeout{};
   relay::Limits relay;
   policy::Ktls ktls = policy::Ktls::kAuto;
+  bool access_log = true;                              // its connections have lines there
   std::vector<net::Network> proxy_protocol_from = {};  // whose connections begin with a header
 };
 
