@@ -40,7 +40,7 @@ std::expected<Prepared::Listener, std::vector<Mistake>> prepare_listener(const p
                   .handshake_timeout = configured.handshake_timeout,
                   .relay = relay_limits(configured),
                   .ktls = configured.ktls,
-                  .access_log = configured.access_log};
+                  .access_log = configured.access_log && !config.access_log.file.empty()};
   for (const policy::Forward& forward : configured.forward) {
     made.service.shares.push_back(
         {.group = targets::Group::from(*config.target_group(forward.target_group)).value(),

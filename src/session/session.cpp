@@ -44,6 +44,7 @@ class Session final : public LiveFlow, private relay::Meter {
   Task<std::expected<StreamPointer, End>> secure_target(base::Fd socket);
   End nobody(std::string why);
   End untold(const base::Error& error);
+  /// For the access log alone.
   void note_alpn_offer(std::string_view offer);
   /// What was agreed on with the client, and nothing else: both sides then speak the same.
   std::string_view alpn_for_target() const { return record_.alpn == "-"sv ? ""sv : record_.alpn; }
@@ -238,7 +239,7 @@ Task<std::expected<StreamPointer, End>> Session::meet_client(base::Fd socket) {
 }
 
 void Session::note_alpn_offer(std::string_view offer) {
-  if (!offer.empty()) record_.alpn_offer = std::make_unique<const std::string>(offer);
+  if (!offer.empty() && service_.access_log) record_.alpn_offer = std::make_unique<const std::string>(offer);
 }
 
 Task<std::expected<StreamPointer, End>> Session::meet_target(std::uint64_t hash) {

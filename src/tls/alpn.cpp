@@ -32,10 +32,10 @@ bool offers(std::string_view list, std::string_view wanted) {
 }
 
 /// SSL_CTX_set_alpn_select_cb(3): called only for a client that sent a list, which OpenSSL has checked.
-template <AlpnPolicy kPolicy>
+template <AlpnPolicy Policy>
 int choose(SSL* /*ssl*/, const unsigned char** chosen, unsigned char* size, const unsigned char* list,
            unsigned int list_size, void* /*argument*/) {
-  for (const char* const protocol : policy::application_protocols(kPolicy)) {
+  for (const char* const protocol : policy::application_protocols(Policy)) {
     if (!offers(text_of({list, list_size}), protocol)) continue;
     *chosen = reinterpret_cast<const unsigned char*>(protocol);
     *size = static_cast<unsigned char>(std::strlen(protocol));

@@ -90,8 +90,8 @@ TEST_F(Alpn, AnEndlessOfferIsReadToItsEndButNotKept) {
   EXPECT_EQ(result, (Result{"h2", list_of(std::vector<std::string>(128, "x"))}));
 }
 
-int put_extension(SSL* /*ssl*/, unsigned int /*type*/, unsigned int /*context*/, const unsigned char** out,
-                  std::size_t* size, X509* /*x509*/, std::size_t /*chain*/, int* /*alert*/, void* body) {
+int put_extension(SSL* /*ssl*/, unsigned int /*type*/, const unsigned char** out, std::size_t* size,
+                  int* /*alert*/, void* body) {
   const auto& bytes = *static_cast<const std::string*>(body);
   *out = reinterpret_cast<const unsigned char*>(bytes.data());
   *size = bytes.size();
@@ -101,7 +101,7 @@ int put_extension(SSL* /*ssl*/, unsigned int /*type*/, unsigned int /*context*/,
 HandshakeError Alpn::fail(AlpnPolicy policy, const std::string& extension, int version, const char* cipher) {
   const Context context = tests::server_context(policy::kDefaultSslPolicy, tests::Key::kRsa2048, policy);
   Connection tcp = tests::connection();
-  // OpenSSL sends no extension of its own making under a number that it knows; so another one's is written
+  // OpenSSL takes nobody else's body for an extension that it knows: so the number of another one is written
   // over.
   constexpr unsigned int kPlaceholder = 0xff77;
   std::string hello;
@@ -111,8 +111,7 @@ HandshakeError Alpn::fail(AlpnPolicy policy, const std::string& extension, int v
     SSL_CTX_set_min_proto_version(made.get(), version);
     if (cipher != nullptr) SSL_CTX_set_cipher_list(made.get(), cipher);
     std::string body = extension;
-    SSL_CTX_add_custom_ext(made.get(), kPlaceholder, SSL_EXT_CLIENT_HELLO, put_extension, nullptr, &body,
-                           nullptr, nullptr);
+    SSL_CTX_add_client_custom_ext(made.get(), kPlaceholder, put_extension, nullptr, &body, nullptr, nullptr);
     std::unique_ptr<SSL, decltype(&SSL_free)> ssl(SSL_new(made.get()), SSL_free);
     SSL_set_tlsext_host_name(ssl.get(), "a.example");
     BIO* const out = BIO_new(BIO_s_mem());
