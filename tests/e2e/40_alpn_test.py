@@ -65,13 +65,18 @@ class WithService(unittest.TestCase):
         config = service(listeners, [group(*targets, protocol=protocol, **keys)], access_log=log)
         self.proxy = self.enterContext(Proxy(config))
 
-    def line_of(self, address):
-        """That of the client with this address: the only one."""
+    def line_of(self, listener, address):
+        """That of this listener's client with this address: the only one. (Another listener may have had a
+        client from the same port.)"""
         def found():
             return [line for line in map(parse, whole_lines(self.file))
-                    if line["client_port"] == text_of(address)]
+                    if (line["listener"], line["client_port"]) == (listener, text_of(address))]
         [line] = wait_until(lambda: f"the line of {address}", found)
         return line
+
+    def flow_of(self, listener, address):
+        [flow] = self.proxy.wait_events("flow", listener=listener, client=text_of(address))
+        return flow
 
     def talk(self, policy, offer, version=None):
         """What the client says was agreed on, and its address; the connection went well."""
@@ -105,12 +110,12 @@ class Policies(WithService):
                         expected = next((name for name in prefers if name in offer), None)
                         agreed, address = self.talk(policy, offer, version)
                         self.assertEqual(agreed, expected)
-                        line = self.line_of(address)
+                        line = self.line_of(policy, address)
                         self.assertEqual(line["alpn_fe_protocol"], expected)
                         self.assertIsNone(line["alpn_be_protocol"])
                         self.assertEqual(line["alpn_client_preference_list"],
                                          logged(offer) if policy != "None" else None)
-                        flow = self.proxy.flow_of(address)
+                        flow = self.flow_of(policy, address)
                         self.assertEqual(flow["alpn"], expected or "-")
                         self.assertEqual(flow["client_ktls"], "kernel" if KERNEL_TLS else "no_kernel_tls")
 
@@ -128,11 +133,12 @@ class Policies(WithService):
     def test_an_offer_is_known_of_failed_handshakes_too(self):
         name = name_extension(b"www.example.com")
         hello = client_hello(TLS12, ["DES-CBC3-SHA"], extra=[name, extension(b"h2", b"spdy/3")])
-        line = self.line_of(self.say("HTTP2Only", hello))
+        line = self.line_of("HTTP2Only", self.say("HTTP2Only", hello))
         self.assertEqual((line["alpn_fe_protocol"], line["alpn_client_preference_list"]),
                          (None, '"h2","spdy/3"'))
         self.assertEqual(line["domain_name"], "www.example.com")
-        self.assertIsNone(self.line_of(self.say("None", hello))["alpn_client_preference_list"])
+        line = self.line_of("None", self.say("None", hello))
+        self.assertIsNone(line["alpn_client_preference_list"])
 
     def test_hostile_offers_break_no_line(self):
         for offer, text in (([b"\x0a\x0a", b"\0", b'"', b'","'], '"%0A%0A","%00","%22","%22%2C%22"'),
@@ -142,14 +148,14 @@ class Policies(WithService):
                             ([b"x"] * 8000, ('"x",' * 64))):
             with self.subTest(offer=offer[:3]):
                 hello = client_hello(TLS12, ["DES-CBC3-SHA"], extra=[extension(*offer)])
-                self.assertEqual(self.line_of(self.say("HTTP2Only", hello))["alpn_client_preference_list"],
-                                 text)
+                line = self.line_of("HTTP2Only", self.say("HTTP2Only", hello))
+                self.assertEqual(line["alpn_client_preference_list"], text)
         for version, suite in (TLS12, SUITE), (TLS13, "TLS_AES_128_GCM_SHA256"):
             for body in (b"", b"\0", b"\0\0", b"\0\1\0", b"\0\4\2h2\0", b"\0\3\3h2", b"\xff\xff\2h2",
                          b"\0\3\2h2\0"):
                 with self.subTest(version=version, body=body):
                     hello = client_hello(version, [suite], extra=[(EXTENSION, body)])
-                    line = self.line_of(self.say("HTTP2Only", hello))
+                    line = self.line_of("HTTP2Only", self.say("HTTP2Only", hello))
                     self.assertIsNone(line["chosen_cert_arn"], "no ClientHello that can be read")
                     self.assertIsNone(line["alpn_client_preference_list"])
         self.assertEqual(self.talk("HTTP2Only", ["h2"])[0], "h2")
@@ -199,7 +205,7 @@ class TlsTargets(WithService):
                         results += 1
                         expected = agreed if agreed in knows else None
                         self.assertEqual(target.wait_results(results)[-1], expected)
-                        line = self.line_of(address)
+                        line = self.line_of(policy, address)
                         self.assertEqual((line["alpn_fe_protocol"], line["alpn_be_protocol"]),
                                          (agreed, expected))
 
@@ -228,8 +234,8 @@ class TlsTargets(WithService):
             with self.assertRaises(OSError):
                 client.recv(1)
                 raise ConnectionResetError
-        self.assertEqual(self.proxy.flow_of(address)["end"], "target_handshake_failed")
-        line = self.line_of(address)
+        self.assertEqual(self.flow_of("HTTP1Only", address)["end"], "target_handshake_failed")
+        line = self.line_of("HTTP1Only", address)
         self.assertEqual((line["alpn_fe_protocol"], line["alpn_be_protocol"]), ("http/1.0", None))
 
     def test_flows_tell_both(self):
@@ -242,7 +248,7 @@ class TlsTargets(WithService):
             self.assertEqual(flow["alpn"], {"client": "h2", "target": "h2"})
             self.assertIn(" h2,h2 ", run_program(*asked).stdout)
             client.unwrap()
-        line = self.line_of(address)
+        line = self.line_of("HTTP2Preferred", address)
         self.assertEqual(line["alpn_client_preference_list"], '"h2","http/1.1"')
 
 

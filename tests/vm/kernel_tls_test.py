@@ -10,7 +10,8 @@ from guests import e2e, kernels, run_in_guests, unit
 
 SUITES = ("01_first_light_test.py", "04_no_resumption_test.py -k renegotiation", "07_ends_test.py",
           "13_kernel_tls_test.py", "15_probe_test.py", "16_interop_test.py", "23_flows_test.py -k ss",
-          "28_proxy_protocol_test.py -k payload_is_touched -k TlsGroup")
+          "28_proxy_protocol_test.py -k payload_is_touched -k TlsGroup",
+          "40_alpn_test.py -k order_counts -k client_speaks")
 ROOMS = ("ktls", "netlink")
 HOSTILE = "19_hostile_records_test.py"
 MODES = {"6.12": "18_relay_modes_test.py -k Bytes -k SpliceEnds"}  # the ends once, the bytes everywhere
