@@ -261,6 +261,10 @@ void Generations::give_up_others(const Generation* own) {
 
 void Generations::abandon() {
   give_up_others(nullptr);
+  changes_.clear();  // one may hold what it was prepared with
+  for (auto* generation : {&next_, &current_}) {
+    if (*generation) (*generation)->prepared.forget_keys();  // old ones have, when they retired
+  }
 }
 
 }  // namespace tlsplice::master

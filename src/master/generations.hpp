@@ -33,7 +33,7 @@ class Generations {
     policy::Config config;
     Prepared prepared;
   };
-  /// Called when its turn has come.
+  /// Called when its turn has come. No mistakes in place of a configuration: what serves is as it should be.
   using Load = std::function<std::expected<Next, Mistakes>()>;
   /// What became of it; no mistakes: it serves.
   using Done = std::function<void(const Mistakes&)>;
@@ -93,7 +93,9 @@ class Generations {
   void end(int signal);
   void kill() const;
   bool anyone_alive() const;
-  /// In a child that is no worker.
+  /// How many have been replaced and still have a worker.
+  std::size_t retired() const { return old_.size(); }
+  /// In a child that is no worker: it keeps no socket, no channel and no key.
   void abandon();
 
  private:

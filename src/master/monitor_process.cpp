@@ -1,14 +1,9 @@
 #include "monitor_process.hpp"
 
 #include <fmt/format.h>
-#include <sys/wait.h>
-#include <unistd.h>
 
 #include <algorithm>
-#include <cerrno>
-#include <csignal>
 #include <cstdlib>
-#include <ctime>
 #include <utility>
 
 #include "tlsplice/monitor/monitor.hpp"
@@ -16,8 +11,6 @@
 
 namespace tlsplice::master {
 
-using base::Error;
-using base::Milliseconds;
 using base::Result;
 
 Result<void> MonitorProcess::prepare(const policy::MetricsSettings& settings, base::Log& log) {
@@ -47,10 +40,7 @@ void MonitorProcess::adopt(Generation& generation) {
     address_ = next_address_;
     listening_ = std::move(next_listening_);
   }
-  due_ = base::now();
-  if (process_ <= 0) return;
-  replaced_ = true;
-  ::kill(process_, SIGTERM);
+  process_.replace(base::now());
 }
 
 bool MonitorProcess::wanted() const {
@@ -64,16 +54,7 @@ bool MonitorProcess::wanted() const {
 
 void MonitorProcess::start_due(base::Instant now) {
   if (now < next_start()) return;
-  const pid_t master = ::getpid();
-  const pid_t process = ::fork();
-  if (process == 0) become_monitor(master);
-  if (process < 0) {
-    due_ = now + Backoff::kFirstPause;
-    return log().error("monitor_fork_failed", {{"error", Error::system("fork", errno).text()}});
-  }
-  process_ = process;
-  started_ = now;
-  log().info("monitor_started", {{"monitor_pid", process}});
+  process_.start_due(now, log(), [this](pid_t master) { become_monitor(master); });
 }
 
 /// In the child. It speaks HTTP with strangers, and with targets, so it has nothing that could be taken from
@@ -81,7 +62,6 @@ void MonitorProcess::start_due(base::Instant now) {
 void MonitorProcess::become_monitor(pid_t master) {
   base::Fd listening = std::move(listening_);
   generations_.abandon();
-  generation_->prepared.forget_keys();
   Workers& workers = *generation_->workers;
   if (auto dropped = drop_privileges(workers.identity(), master); !dropped) {
     log().error("monitor_failed", {{"error", dropped.error().text()}});
@@ -99,42 +79,11 @@ void MonitorProcess::become_monitor(pid_t master) {
 }
 
 bool MonitorProcess::bury(pid_t process, int status, base::Instant now) {
-  if (process != process_) return false;
-  process_ = -1;
-  if (std::exchange(replaced_, false)) {
-    due_ = now;
-    return true;
-  }
-  const auto lived = std::chrono::duration_cast<Milliseconds>(now - started_);
-  const Milliseconds pause = backoff_.after_death(lived);
-  due_ = now + pause;
-  generation_->workers->counters().worker(0).add(&tlsplice_counters::MonitorDeathCount);
-  log().error("monitor_died", {{"monitor_pid", process},
-                               {WIFSIGNALED(status) ? "signal" : "status",
-                                WIFSIGNALED(status) ? WTERMSIG(status) : WEXITSTATUS(status)},
-                               {"lived_ms", lived.count()},
-                               {"pause_ms", pause.count()}});
-  return true;
-}
-
-void MonitorProcess::end() {
-  if (process_ <= 0) return;
-  ::kill(process_, SIGTERM);
-  sigset_t child_ended;
-  sigemptyset(&child_ended);
-  sigaddset(&child_ended, SIGCHLD);
-  const base::Instant limit = base::now() + kGrace;
-  while (::waitpid(process_, nullptr, WNOHANG) == 0) {
-    const auto left = std::chrono::nanoseconds(limit - base::now()).count();
-    if (left <= 0) {
-      ::kill(process_, SIGKILL);
-      ::waitpid(process_, nullptr, 0);
-      break;
-    }
-    const timespec wait{.tv_sec = left / 1'000'000'000, .tv_nsec = left % 1'000'000'000};
-    ::sigtimedwait(&child_ended, nullptr, &wait);
-  }
-  process_ = -1;
+  if (generation_ == nullptr) return false;
+  const ChildProcess::Death death = process_.bury(process, status, now, log());
+  if (death == ChildProcess::Death::kUntimely)
+    generation_->workers->counters().worker(0).add(&tlsplice_counters::MonitorDeathCount);
+  return death != ChildProcess::Death::kNotOurs;
 }
 
 }  // namespace tlsplice::master

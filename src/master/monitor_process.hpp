@@ -1,14 +1,13 @@
-// The monitor process as the master sees it: started beside the workers, buried and started again with their
-// back-off, replaced with each generation, ended last. No client notices when it dies.
+// The monitor process as the master sees it: a child of its own (child_process.hpp) that is replaced with
+// each generation.
 #pragma once
 
 #include <sys/types.h>
 
 #include <optional>
 
-#include "backoff.hpp"
+#include "child_process.hpp"
 #include "generations.hpp"
-#include "tlsplice/base/clock.hpp"
 #include "tlsplice/base/fd.hpp"
 #include "tlsplice/base/log.hpp"
 #include "tlsplice/master/prepare.hpp"
@@ -18,8 +17,6 @@ namespace tlsplice::master {
 
 class MonitorProcess {
  public:
-  static constexpr base::Milliseconds kGrace{2'000};  // from SIGTERM to SIGKILL
-
   /// Outlives it.
   explicit MonitorProcess(Generations& generations) : generations_(generations) {}
 
@@ -42,10 +39,10 @@ class MonitorProcess {
   /// False when that was another process; else it is counted and due again, after a pause.
   bool bury(pid_t process, int status, base::Instant now);
   /// Ends it and waits for that. For a process that has SIGCHLD blocked.
-  void end();
+  void end() { process_.end(); }
 
   /// When start_due() has something to do.
-  base::Instant next_start() const { return !wanted() || process_ > 0 ? base::Instant::max() : due_; }
+  base::Instant next_start() const { return wanted() ? process_.next_start() : base::Instant::max(); }
 
  private:
   bool wanted() const;
@@ -59,11 +56,7 @@ class MonitorProcess {
   base::Fd listening_;
   std::optional<policy::HostPort> next_address_;
   base::Fd next_listening_;
-  pid_t process_ = -1;
-  bool replaced_ = false;  // it was told to end, so that another one shows what serves now
-  base::Instant started_;
-  base::Instant due_;
-  Backoff backoff_;
+  ChildProcess process_{"monitor"};
 };
 
 }  // namespace tlsplice::master
