@@ -9,6 +9,7 @@
 #include "load.hpp"
 #include "tlsplice/master/client_ip.hpp"
 #include "tlsplice/master/prepare.hpp"
+#include "tlsplice/policy/host_port.hpp"
 #include "verbs.hpp"
 
 namespace tlsplice::cli {
@@ -52,16 +53,26 @@ void print_client_ip(const policy::Config& config, const targets::Group& group) 
       fmt::join(strict, ", "));
 }
 
+/// The targets that are names, which are not resolved here.
+std::vector<std::string> names_of(const policy::TargetGroup& group) {
+  std::vector<std::string> names;
+  for (const policy::HostPort& target : group.targets) {
+    if (policy::is_host_name(target)) names.push_back(policy::to_string(target));
+  }
+  return names;
+}
+
 /// "app (TCP, 2 targets)", with more than one "90 of 100 to blue (TCP, 2 targets), 10 of 100 to ..."
-std::string forwards(const std::vector<targets::Share>& shares) {
+std::string forwards(const policy::Config& config, const std::vector<targets::Share>& shares) {
   std::uint32_t all = 0;
   for (const targets::Share& share : shares) all += share.weight;
   std::string out;
   for (const auto& [group, weight, group_row, target_row] : shares) {
     if (!out.empty()) out += ", ";
     if (shares.size() > 1) out += fmt::format("{} of {} to ", weight, all);
-    out += fmt::format("{} ({}, {} target{})", group.name, policy::to_string(group.protocol),
-                       group.targets.size(), group.targets.size() == 1 ? "" : "s");
+    const std::size_t targets = config.target_group(group.name)->targets.size();
+    out += fmt::format("{} ({}, {} target{})", group.name, policy::to_string(group.protocol), targets,
+                       targets == 1 ? "" : "s");
   }
   return out;
 }
@@ -91,8 +102,12 @@ int check(const std::filesystem::path& file) {
     const policy::Listener& listener = config.listeners[i];
     const master::Prepared::Listener& made = prepared.listeners[i];
     fmt::print("listener {}: {} on {}, forwards to {}\n", listener.name, policy::to_string(listener.protocol),
-               policy::to_string(listener.address), forwards(made.service.shares));
-    for (const targets::Share& share : made.service.shares) print_client_ip(config, share.group);
+               policy::to_string(listener.address), forwards(config, made.service.shares));
+    for (const targets::Share& share : made.service.shares) {
+      const auto names = names_of(*config.target_group(share.group.name));
+      if (!names.empty()) print_names("names", names);
+      print_client_ip(config, share.group);
+    }
     if (!made.context) continue;
     fmt::print("  {:<10} {}\n", "ssl_policy", listener.ssl_policy);
     print_alpn_policy(listener.alpn_policy);

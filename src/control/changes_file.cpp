@@ -12,6 +12,7 @@
 #include "json_reader.hpp"
 #include "tlsplice/base/fd.hpp"
 #include "tlsplice/control/changes.hpp"
+#include "tlsplice/policy/host_port.hpp"
 #include "tlsplice/policy/words.hpp"
 
 namespace tlsplice::control {
@@ -142,7 +143,7 @@ TargetGroupChange read_target_group(JsonReader reader) {
   TargetGroupChange change;
   const auto targets = [&](std::string_view key, std::vector<policy::HostPort>& out) {
     for (const std::string& text : reader.texts(key)) {
-      auto target = parse_target(text);
+      auto target = policy::parse_target(text);
       if (target) {
         out.push_back(*std::move(target));
       } else {

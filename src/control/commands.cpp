@@ -8,6 +8,7 @@
 #include <algorithm>
 
 #include "edit.hpp"
+#include "tlsplice/policy/host_port.hpp"
 
 namespace tlsplice::control {
 namespace {
@@ -57,7 +58,7 @@ std::string required_name(JsonReader& arguments, std::string_view key, std::stri
 std::vector<policy::HostPort> read_targets(JsonReader& arguments, Objections& objections) {
   std::vector<policy::HostPort> targets;
   for (const std::string& text : arguments.texts("targets")) {
-    auto target = parse_target(text);
+    auto target = policy::parse_target(text);
     if (target) {
       targets.push_back(*std::move(target));
     } else {

@@ -7,6 +7,7 @@
 
 #include "attributes.hpp"
 #include "edit.hpp"
+#include "tlsplice/policy/host_port.hpp"
 
 namespace tlsplice::control {
 namespace {
@@ -91,7 +92,7 @@ ordered_json describe(const Loaded& state, const TargetGroup& group) {
   std::set<bool> v6;
   for (const HostPort& target : group.targets) {
     ports.insert(target.port);
-    v6.insert(target.host.contains(':'));
+    if (!policy::is_host_name(target)) v6.insert(target.host.contains(':'));
   }
   // The load balancer has one port and one kind of address a group; ours have those of their targets.
   if (ports.size() == 1) out["Port"] = *ports.begin();
@@ -123,14 +124,34 @@ ordered_json describe(const Loaded& state, const TargetGroup& group) {
   return out;
 }
 
-TargetHealth health_of(const Loaded& state, const TargetGroup& group, const HostPort& target,
+/// A target as it is shown: a host name's addresses, or the name where it has none.
+struct Shown {
+  HostPort target;
+  HostPort written;  // what it is in the configuration
+};
+
+std::vector<Shown> shown(const std::vector<HostPort>& targets, const Service& service) {
+  std::vector<Shown> all;
+  const auto add = [&](const HostPort& target, const HostPort& written) {
+    if (std::ranges::find(all, target, &Shown::target) == all.end()) all.push_back({target, written});
+  };
+  for (const HostPort& target : targets) {
+    const bool named = policy::is_host_name(target) && service.addresses;
+    const auto addresses = named ? service.addresses(target.host) : std::vector<std::string>();
+    for (const std::string& address : addresses) add({address, target.port}, target);
+    if (addresses.empty()) add(target, target);
+  }
+  return all;
+}
+
+TargetHealth health_of(const Loaded& state, const TargetGroup& group, const HostPort& target, bool registered,
                        const std::vector<HostPort>& draining, const decltype(Service::health)& health) {
   if (contains(draining, target)) {
     return {.state = "draining",
             .reason = "Target.DeregistrationInProgress",
             .description = "Target deregistration is in progress"};
   }
-  if (!contains(group.targets, target)) {
+  if (!registered) {
     return {.state = "unused",
             .reason = "Target.NotRegistered",
             .description = "Target is not registered to the target group"};
@@ -139,6 +160,11 @@ TargetHealth health_of(const Loaded& state, const TargetGroup& group, const Host
     return {.state = "unused",
             .reason = "Target.NotInUse",
             .description = "Target group is not configured to receive traffic from the load balancer"};
+  }
+  if (policy::is_host_name(target)) {
+    return {.state = "unavailable",
+            .reason = "Elb.InternalError",
+            .description = "No address is known of this host name; it is asked for again"};
   }
   return health(group, target);
 }
@@ -169,23 +195,29 @@ ordered_json describe_attributes(const Loaded& state, const TargetGroup& group) 
 }
 
 ordered_json describe_target_health(const Loaded& state, const TargetGroup& group,
-                                    std::vector<HostPort> targets, const Service& service) {
+                                    const std::vector<HostPort>& targets, const Service& service) {
   const TargetGroupChange* const change = change_of(state.changes, group);
   const auto draining = service.draining ? service.draining(group) : std::vector<HostPort>();
+  const auto registered = shown(group.targets, service);
+  auto asked = shown(targets, service);
   if (targets.empty()) {
-    targets = group.targets;
-    targets.insert(targets.end(), draining.begin(), draining.end());
+    asked = registered;
+    for (const HostPort& target : draining) asked.push_back({target, target});
   }
   ordered_json all = ordered_json::array();
-  for (const HostPort& target : targets) {
-    const TargetHealth found = health_of(state, group, target, draining, service.health);
+  for (const auto& [target, named] : asked) {
+    const auto known = std::ranges::find(registered, target, &Shown::target);
+    const HostPort& written = known != registered.end() ? known->written : named;
+    const TargetHealth found =
+        health_of(state, group, target, known != registered.end(), draining, service.health);
     ordered_json out = {{"Target", {{"Id", target.host}, {"Port", target.port}}},
                         {"HealthCheckPort", health_check_port(group, fmt::to_string(target.port))},
                         {"TargetHealth", {{"State", found.state}}}};
+    if (written != target) out["Target"]["Name"] = written.host;
     if (!found.reason.empty()) out["TargetHealth"]["Reason"] = found.reason;
     if (!found.description.empty()) out["TargetHealth"]["Description"] = found.description;
-    const bool changed =
-        change != nullptr && (contains(change->registered, target) || contains(change->deregistered, target));
+    const bool changed = change != nullptr &&
+                         (contains(change->registered, written) || contains(change->deregistered, written));
     if (changed) out["Changed"] = true;
     all.push_back(std::move(out));
   }

@@ -21,8 +21,9 @@ ordered_json describe_target_groups(const Loaded& state,
                                     const std::vector<const policy::TargetGroup*>& groups);
 ordered_json describe_attributes(const Loaded& state, const policy::TargetGroup& group);
 
-/// Of these targets, registered or not; of none: of all that are, or drain.
+/// Of these targets, registered or not; of none: of all that are, or drain. A host name is described as its
+/// addresses, each with the member "Name" in "Target", or by itself where it has none.
 ordered_json describe_target_health(const Loaded& state, const policy::TargetGroup& group,
-                                    std::vector<policy::HostPort> targets, const Service& service);
+                                    const std::vector<policy::HostPort>& targets, const Service& service);
 
 }  // namespace tlsplice::control

@@ -5,7 +5,6 @@
 #include <algorithm>
 
 #include "tlsplice/policy/forward.hpp"
-#include "tlsplice/policy/host_port.hpp"
 #include "tlsplice/policy/words.hpp"
 
 namespace tlsplice::control {
@@ -62,15 +61,6 @@ void modify_attributes(Changes& changes, const std::string& group,
 
 bool contains(const std::vector<HostPort>& targets, const HostPort& target) {
   return std::ranges::find(targets, target) != targets.end();
-}
-
-std::expected<HostPort, std::string> parse_target(std::string_view text) {
-  auto target = policy::parse_host_port(text);
-  if (target && policy::is_wildcard(*target)) {
-    return std::unexpected(
-        fmt::format("{} stands for every address, expected that of one target", in_quotes(text)));
-  }
-  return target;
 }
 
 std::optional<ListenerChange::Certificate> read_certificate(JsonReader& reader) {

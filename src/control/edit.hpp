@@ -21,9 +21,6 @@ void modify_attributes(Changes& changes, const std::string& group,
 
 bool contains(const std::vector<policy::HostPort>& targets, const policy::HostPort& target);
 
-/// The address of a target, or what is wrong with it.
-std::expected<policy::HostPort, std::string> parse_target(std::string_view text);
-
 /// The member "certificate", if it is there and right.
 std::optional<ListenerChange::Certificate> read_certificate(JsonReader& reader);
 

@@ -8,6 +8,7 @@
 #include <sys/types.h>
 
 #include <cstdint>
+#include <map>
 #include <optional>
 #include <string>
 #include <vector>
@@ -64,6 +65,7 @@ struct Bequest {
   std::vector<Generation> retired;
   Health health;  // of the serving generation's targets
   Departures::Left departures;
+  std::map<std::string, std::vector<std::string>> names;  // addresses of targets' host names; may be missing
 };
 
 /// Writes it down, lets every descriptor in it stay open across execve(2), and names it in the environment.

@@ -33,7 +33,7 @@ std::vector<net::Address> targets_that_see_clients(const policy::Config& config)
       const policy::TargetGroup& group = *config.target_group(forward.target_group);
       if (!group.preserve_client_ip) continue;
       for (const policy::HostPort& target : group.targets) {
-        const auto address = net::Address::parse(target.host, target.port).value();  // checked with the file
+        const auto address = net::Address::parse(target.host, target.port).value();  // of a generation
         if (std::ranges::find(targets, address) == targets.end()) targets.push_back(address);
       }
     }
@@ -42,7 +42,14 @@ std::vector<net::Address> targets_that_see_clients(const policy::Config& config)
 }
 
 std::string missing_for_client_ip(const policy::Config& config) {
-  if (targets_that_see_clients(config).empty()) return {};
+  // Also of a group that has no target yet: a name may be found, or a target registered.
+  const auto asks = [&](const policy::Forward& forward) {
+    return config.target_group(forward.target_group)->preserve_client_ip;
+  };
+  if (std::ranges::none_of(config.listeners, [&](const policy::Listener& listener) {
+        return std::ranges::any_of(listener.forward, asks);
+      }))
+    return {};
   const bool rules = holds(CAP_NET_ADMIN);
   const bool sockets = holds(CAP_NET_RAW);
   if (rules && sockets) return {};

@@ -17,6 +17,7 @@
 #include "desk.hpp"
 #include "generations.hpp"
 #include "monitor_process.hpp"
+#include "named_targets.hpp"
 #include "privileges.hpp"
 #include "service_manager.hpp"
 #include "upgrade.hpp"
@@ -60,6 +61,7 @@ class Master {
                       .left = [this] { answers_.forget(); },
                       .on_fork = [this] { give_up(); }}),
         monitor_(generations_),
+        targets_(generations_, log_, log_fd),
         desk_(generations_),
         answers_(generations_, log_) {}
 
@@ -91,6 +93,7 @@ class Master {
   ServiceManager manager_;
   Generations generations_;
   MonitorProcess monitor_;
+  NamedTargets targets_;
   Desk desk_;
   Upgrade upgrade_{log_};
   Withdrawals withdrawals_{generations_, log_};
@@ -148,6 +151,7 @@ void Master::give_up() {
   signals_.reset();
   manager_.abandon();
   monitor_.abandon();
+  targets_.abandon();
   desk_.abandon();
   answers_.abandon();
 }
@@ -165,12 +169,14 @@ int Master::serve(const std::filesystem::path& file, std::optional<Loaded> loade
     end(SIGQUIT, kGrace);
   });
   for (;;) {
+    if (!ending_) targets_.step(base::now());
     generations_.step();
     if (ending_ && !generations_.anyone_alive()) break;
     if (!ending_ && generations_.current() != nullptr) monitor_.start_due(base::now());
     wait_for_something();
   }
   monitor_.end();
+  targets_.end();
   answers_.end();
   if (generations_.failed()) exit_status_ = 1;
   if (Generation* const last = generations_.current()) {
@@ -185,40 +191,27 @@ int Master::serve(const std::filesystem::path& file, std::optional<Loaded> loade
 /// With what stands in the file, which may have been loaded already. What comes after that goes through the
 /// desk.
 void Master::begin(std::optional<Loaded> loaded, const Told& told) {
-  const auto first = std::make_shared<std::optional<control::Loaded>>();
-  auto load_first = [this, first, given = std::make_shared<std::optional<Loaded>>(std::move(loaded))]()
-      -> std::expected<Generations::Next, Generations::Mistakes> {
-    auto read = *given ? std::move(**given) : load(file_);
-    if (!read) {
-      Generations::Mistakes mistakes;
-      for (std::string& line : read.error()) mistakes.push_back({{}, "", std::move(line)});
-      return std::unexpected(std::move(mistakes));
-    }
-    first->emplace(std::move(read->control));
-    return Generations::Next{(*first)->config, std::move(read->prepared)};
-  };
-  generations_.change(std::move(load_first), [this, first, told](const Generations::Mistakes& mistakes) {
-    if (mistakes.empty()) desk_.control(std::move(**first), controlled(), log_);
-    told(lines_of(mistakes));
-  });
+  std::expected<Loaded, std::vector<std::string>> read =
+      loaded ? std::expected<Loaded, std::vector<std::string>>(std::move(*loaded)) : load(file_);
+  if (!read) return told(read.error());
+  const auto first = std::make_shared<control::Loaded>(std::move(read->control));
+  targets_.change(first->config, std::move(read->prepared),
+                  [this, first, told](const Generations::Mistakes& mistakes) {
+                    if (mistakes.empty()) desk_.control(std::move(*first), controlled(), log_);
+                    told(lines_of(mistakes));
+                  });
 }
 
 control::Service Master::controlled() {
-  return {.take_over =
-              [this](const policy::Config& config, const control::Service::Done& done) {
-                auto load_it = [config]() -> std::expected<Generations::Next, Generations::Mistakes> {
-                  auto prepared = master::prepare(config);
-                  if (!prepared) return std::unexpected(std::move(prepared.error()));
-                  return Generations::Next{config, std::move(*prepared)};
-                };
-                generations_.change(std::move(load_it), done);
-              },
+  return {.take_over = [this](const policy::Config& config,
+                              const control::Service::Done& done) { targets_.change(config, {}, done); },
           .stop = [this] { obey(SIGTERM); },
           .health =
               [this](const policy::TargetGroup& group, const policy::HostPort& target) {
                 return health_of(group.name, policy::to_string(target));
               },
-          .draining = [this](const policy::TargetGroup& group) { return withdrawals_.draining(group.name); }};
+          .draining = [this](const policy::TargetGroup& group) { return withdrawals_.draining(group.name); },
+          .addresses = [this](std::string_view name) { return targets_.addresses(name); }};
 }
 
 /// As the monitor process sees it.
@@ -236,6 +229,7 @@ control::TargetHealth Master::health_of(std::string_view group, std::string_view
 void Master::wait_for_something() {
   std::vector<pollfd> watched = {{.fd = signals_.get(), .events = POLLIN, .revents = 0},
                                  {.fd = generations_.ready(), .events = POLLIN, .revents = 0}};
+  targets_.watch(watched);
   desk_.watch(watched);
   ::poll(watched.data(), watched.size(), static_cast<int>(until_next().count()));
   signalfd_siginfo signal{};
@@ -282,6 +276,7 @@ void Master::adopt_predecessors() {
   if (!is_successor()) return;
   auto bequest = receive_bequest();
   auto adopted = bequest ? generations_.adopt(*bequest) : base::fail(Error::invalid("it cannot be read"));
+  if (bequest) targets_.remember(bequest->names);
   if (!adopted) return log_.error("bequest_lost", {{"why", adopted.error().text()}});
   withdrawals_.adopt(bequest->departures);
 }
@@ -306,7 +301,9 @@ Error Master::replace() {
   auto bequest = generations_.bequeath(past);
   if (!bequest) return std::move(bequest.error());
   bequest->departures = withdrawals_.bequeath();
+  bequest->names = targets_.known();
   monitor_.end();
+  targets_.end();
   manager_.leave();
   return upgrade_.replace(*bequest, file_);
 }
@@ -335,6 +332,7 @@ void Master::end(int signal_for_workers, Milliseconds limit) {
   if (!ending_) manager_.stopping();
   ending_ = true;
   kill_at_ = base::now() + limit;
+  targets_.give_up();
   generations_.end(signal_for_workers);
 }
 
@@ -343,9 +341,9 @@ void Master::bury() {
   for (pid_t process = ::waitpid(-1, &status, WNOHANG); process > 0;
        process = ::waitpid(-1, &status, WNOHANG)) {
     if (upgrade_.bury(process, status, [this] { replace_in_turn(); })) continue;
-    if (!monitor_.bury(process, status, base::now())) {
-      generations_.bury(process, status);
-    }
+    const Instant now = base::now();
+    if (monitor_.bury(process, status, now) || targets_.bury(process, status, now)) continue;
+    generations_.bury(process, status);
   }
 }
 
@@ -353,6 +351,7 @@ void Master::bury() {
 Milliseconds Master::until_next() const {
   Instant next = std::min({kill_at_, desk_.next_deadline(), base::now() + std::chrono::minutes(1),
                            generations_.next_deadline(), manager_.next_deadline(), upgrade_.next_deadline()});
+  if (!ending_) next = std::min(next, targets_.next_deadline());
   if (!ending_ && generations_.current() != nullptr)
     next = std::min({next, monitor_.next_start(), withdrawals_.next_look()});
   const auto wait = std::chrono::ceil<Milliseconds>(next - base::now());

@@ -7,6 +7,8 @@
 #include <map>
 #include <tuple>
 
+#include "names.hpp"
+
 namespace tlsplice::master {
 namespace {
 
@@ -116,7 +118,7 @@ std::expected<Prepared, std::vector<Mistake>> prepare(const policy::Config& conf
 std::expected<Loaded, std::vector<std::string>> load(const std::filesystem::path& file) {
   auto loaded = control::load(file);
   if (!loaded) return std::unexpected(std::move(loaded.error()));
-  auto prepared = prepare(loaded->config);
+  auto prepared = prepare(Names().with_addresses(loaded->config).config);  // as long as no name is resolved
   if (prepared) return Loaded{std::move(*loaded), std::move(*prepared)};
   std::vector<std::string> lines;
   for (const Mistake& mistake : prepared.error()) lines.push_back(policy::to_string(file, mistake));

@@ -128,7 +128,8 @@ Result<Bequest> Generations::bequeath(std::optional<observe::CounterTable>& past
                   .health = {.layout = targets::health_layout(),
                              .count = current_->workers->health().target_rows().size(),
                              .rows = current_->workers->health().descriptor()},
-                  .departures = {}};
+                  .departures = {},
+                  .names = {}};
   current_->workers->doors().bequeath(bequest);
   for (const auto& generation : old_) bequest.retired.push_back(left_of(*generation));
   past.emplace(std::move(*table));

@@ -1,5 +1,6 @@
-// Addresses as text, checked and spelled canonically by the C library's inet_pton and inet_ntop. Each way to
-// write one wrongly has a sentence of its own, because "invalid address" is what people search the web for.
+// Addresses as text, checked and spelled canonically by the C library's inet_pton and inet_ntop; host names
+// by the letters of RFC 1123. Each way to write one wrongly has a sentence of its own, because "invalid
+// address" is what people search the web for.
 #include "tlsplice/policy/host_port.hpp"
 
 #include <arpa/inet.h>
@@ -16,9 +17,15 @@ namespace tlsplice::policy {
 namespace {
 
 constexpr std::string_view kExample = R"(expected an IP address and a port such as "192.0.2.1:443")";
+constexpr std::string_view kTargetExample =
+    R"(expected an IP address or host name and a port such as "192.0.2.1:443" or "app.internal:443")";
 constexpr std::string_view kExample6 = R"(expected one such as "[2001:db8::1]:443")";
 
+constexpr std::size_t kHostNameMax = 253;  // RFC 1035: 255 bytes on the wire
+constexpr std::size_t kLabelMax = 63;
+
 std::optional<std::string> canonical(int family, std::string_view host);
+std::string wrong_with_name(std::string_view name);
 bool zero_behind(const std::string& host, int family, unsigned prefix);
 std::expected<std::uint16_t, std::string> parse_port(std::string_view text);
 std::unexpected<std::string> no_address(std::string_view text, std::string_view host, bool bracketed);
@@ -70,8 +77,35 @@ std::expected<Network, std::string> parse_network(std::string_view text) {
   return Network{*std::move(address), static_cast<std::uint8_t>(prefix)};
 }
 
+std::expected<HostPort, std::string> parse_target(std::string_view text) {
+  const std::string_view host = text.substr(0, text.find(':'));
+  const bool literal = text.starts_with('[') || std::ranges::count(text, ':') > 1 || canonical(AF_INET, host);
+  if (literal) {
+    auto target = parse_host_port(text);
+    if (target && is_wildcard(*target)) {
+      return std::unexpected(
+          fmt::format("{} stands for every address, expected that of one target", in_quotes(text)));
+    }
+    return target;
+  }
+  if (const std::string wrong = wrong_with_name(host); !wrong.empty())
+    return std::unexpected(fmt::format("{} {}, {}", in_quotes(host), wrong, kTargetExample));
+  if (host.size() == text.size())
+    return std::unexpected(fmt::format("{} has no port, {}", in_quotes(text), kTargetExample));
+  const auto port = parse_port(text.substr(host.size() + 1));
+  if (!port) return std::unexpected(fmt::format("{}: {}", in_quotes(text), port.error()));
+  HostPort target{std::string(host), *port};
+  for (char& c : target.host) c = c >= 'A' && c <= 'Z' ? static_cast<char>(c - 'A' + 'a') : c;
+  return target;
+}
+
 bool is_wildcard(const HostPort& address) {
   return address.host == "0.0.0.0" || address.host == "::";
+}
+
+bool is_host_name(const HostPort& address) {
+  return !address.host.contains(':') &&
+         address.host.find_first_not_of("0123456789.") != std::string::npos;  // see wrong_with_name
 }
 
 namespace {
@@ -84,6 +118,35 @@ std::optional<std::string> canonical(int family, std::string_view host) {
   if (inet_pton(family, std::string(host).c_str(), binary.data()) != 1) return std::nullopt;
   if (inet_ntop(family, binary.data(), out.data(), out.size()) == nullptr) return std::nullopt;
   return std::string(out.data());
+}
+
+/// Empty when it is a host name (RFC 1123 section 2.1, with the underscores that DNS has in the wild).
+std::string wrong_with_name(std::string_view name) {
+  const auto letter_or_digit = [](char c) {
+    return (c >= 'a' && c <= 'z') || (c >= 'A' && c <= 'Z') || (c >= '0' && c <= '9');
+  };
+  if (name.ends_with('.')) name.remove_suffix(1);  // a whole name: no search domain is put behind it
+  if (name.empty()) return "is no host name";
+  if (name.size() > kHostNameMax)
+    return fmt::format("is no host name: it is longer than {} characters", kHostNameMax);
+  // "1.2.3", "10.0.0.0x1" and the like: what the C library would take for an address.
+  const std::string_view last = name.substr(name.rfind('.') + 1);
+  const std::string_view digits = last.starts_with("0x") || last.starts_with("0X") ? last.substr(2) : last;
+  const bool number = last != digits ? digits.find_first_not_of("0123456789abcdefABCDEF") == digits.npos
+                                     : digits.find_first_not_of("0123456789") == digits.npos;
+  if (number && !last.empty()) return "is not an IP address, and no host name ends in a number";
+  for (std::string_view rest = name;;) {
+    const std::string_view label = rest.substr(0, rest.find('.'));
+    if (label.empty()) return "is no host name: nothing stands between two dots, or before the first one";
+    if (label.size() > kLabelMax)
+      return fmt::format("is no host name: more than {} characters stand between two dots", kLabelMax);
+    if (!std::ranges::all_of(label, [&](char c) { return letter_or_digit(c) || c == '-' || c == '_'; }))
+      return "is no host name: only letters, digits, hyphens, underscores and dots can be in one";
+    if (label.starts_with('-') || label.ends_with('-'))
+      return "is no host name: a hyphen stands at the beginning or the end of a part";
+    if (label.size() == rest.size()) return {};
+    rest.remove_prefix(label.size() + 1);
+  }
 }
 
 /// Whether no bit of the address is set behind its first `prefix` ones.

@@ -33,7 +33,7 @@ constexpr Milliseconds kConnectTimeoutMin{1};
 constexpr Milliseconds kConnectTimeoutMax{3'600'000};
 constexpr Milliseconds kDrainTimeoutMax{24 * 3'600'000};  // 0 is allowed: cut at once
 
-constexpr const char* kTargetsExample = R"(["192.0.2.1:8080", "[2001:db8::1]:8080"])";
+constexpr const char* kTargetsExample = R"(["192.0.2.1:8080", "[2001:db8::1]:8080", "app.internal:8080"])";
 constexpr const char* kTlvsExample = R"(["authority", "ssl", "alpn"])";
 
 std::vector<HostPort> read_targets(TableReader& table);
@@ -219,12 +219,9 @@ std::vector<HostPort> read_targets(TableReader& table) {
   if (!table.require("targets", kTargetsExample)) return out;
   std::map<std::string, Place> places;
   for (const Text& target : table.texts_or_none("targets", kTargetsExample)) {
-    const auto address = parse_host_port(target.value);
+    const auto address = parse_target(target.value);
     if (!address) {
       table.wrong_at(target.place, "targets", address.error());
-    } else if (is_wildcard(*address)) {
-      table.wrong_at(target.place, "targets",
-                     in_quotes(target.value) + " stands for every address, expected that of one target");
     } else if (const auto [entry, fresh] = places.emplace(to_string(*address), target.place); !fresh) {
       const Place first = entry->second;
       table.wrong_at(target.place, "targets",

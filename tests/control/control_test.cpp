@@ -3,6 +3,7 @@
 // meanwhile wait for their turn and begin from what is in force then.
 #include "tlsplice/control/control.hpp"
 
+#include <fmt/format.h>
 #include <gtest/gtest.h>
 #include <unistd.h>
 
@@ -46,6 +47,11 @@ class ControlTest : public testing::Test {
                                    return TargetHealth{.state = "initial",
                                                        .reason = "Elb.InitialHealthChecking",
                                                        .description = "Initial health checks in progress"};
+                                 },
+                             .addresses =
+                                 [](std::string_view name) {
+                                   if (name != "app.internal") return std::vector<std::string>();
+                                   return std::vector<std::string>{"192.0.2.1", "192.0.2.7"};
                                  }},
                      base::Log(STDERR_FILENO, base::LogLevel::kError, base::LogFormat::kLogfmt));
   }
@@ -139,6 +145,25 @@ TEST_F(ControlTest, TargetHealthInTheLoadBalancersWords) {
   const json unused =
       answer("describe-target-health", {{"target_group", "secure"}}).at("TargetHealthDescriptions");
   EXPECT_EQ(unused.at(0).at("TargetHealth").at("Reason"), "Target.NotInUse");
+}
+
+TEST_F(ControlTest, AHostNameIsDescribedByItsAddresses) {
+  answer("register-targets", targets("app", {"App.Internal:8080", "app.internal:81", "none.internal:80"}));
+  std::string told;
+  for (const json& row :
+       answer("describe-target-health", {{"target_group", "app"}}).at("TargetHealthDescriptions")) {
+    told += fmt::format("{} {} {} {} {}\n", row.at("Target").at("Id").get<std::string>(),
+                        row.at("Target").at("Port").get<int>(), row.at("Target").value("Name", "-"),
+                        row.at("TargetHealth").at("State").get<std::string>(), row.value("Changed", false));
+  }
+  EXPECT_EQ(told,
+            "192.0.2.1 8080 - healthy false\n"
+            "192.0.2.2 8080 - initial false\n"
+            "192.0.2.7 8080 app.internal initial true\n"
+            "192.0.2.1 81 app.internal healthy true\n"
+            "192.0.2.7 81 app.internal initial true\n"
+            "none.internal 80 - unavailable true\n");
+  EXPECT_EQ(handed_.back().target_groups.at(0).targets.back(), (policy::HostPort{"none.internal", 80}));
 }
 
 TEST_F(ControlTest, AChangeIsInForceWhenTheServiceHasTakenItOver) {
@@ -295,10 +320,10 @@ TEST_F(ControlTest, EveryMistakeOfACommandIsTold) {
   EXPECT_NE(ask("modify-listener", {{"listener", "web"}})->find("nothing to change"), std::string::npos);
   EXPECT_NE(ask("register-targets", targets("app", {}))->find("expected at least one"), std::string::npos);
   EXPECT_EQ(
-      *ask("register-targets", targets("app", {"x:1", "192.0.2.1"})),
+      *ask("register-targets", targets("app", {"x-:1", "192.0.2.1"})),
       "error: An error occurred (InvalidTarget) when calling the RegisterTargets operation: targets: "
-      "\"x\" is not an IP address and names are not resolved, expected an IP address and a port such as "
-      "\"192.0.2.1:443\"\n"
+      "\"x-\" is no host name: a hyphen stands at the beginning or the end of a part, expected an IP address "
+      "or host name and a port such as \"192.0.2.1:443\" or \"app.internal:443\"\n"
       "  targets: \"192.0.2.1\" has no port, expected an IP address and a port such as "
       "\"192.0.2.1:443\"");
   EXPECT_EQ(*ask("describe-listeners", {{"listeners", {"wbe", "x"}}}),

@@ -188,7 +188,7 @@ class Proxy:
                 os.chown(path, user, user)
         self.lines, self.foreign, self._position, self._lock = [], [], 0, threading.Lock()
         self.expected_status = 0  # a test that kills the service itself says so here
-        self._known_workers = set()  # and monitors
+        self._known_workers = set()  # and the processes beside them
         with open(self.log_file, "ab") as log:
             self.process = subprocess.Popen(
                 [*prefix, str(program), "run", "-c", str(self.config_file)], stdin=subprocess.DEVNULL,
@@ -288,15 +288,18 @@ class Proxy:
         started = {}
         for line in self.events("worker_started"):
             started[int(line["worker"])] = int(line["worker_pid"])
-        self._known_workers.update(started.values(), self._monitors())
+        self._known_workers.update(started.values(), self._beside("monitor"), self._beside("resolver"))
         return {index: pid for index, pid in started.items() if process_exists(pid)}
 
-    def _monitors(self):
-        return [int(line["monitor_pid"]) for line in self.events("monitor_started")]
+    def _beside(self, name):
+        return [int(line[f"{name}_pid"]) for line in self.events(f"{name}_started")]
 
-    def monitor(self):
+    def monitor(self, name="monitor"):
         """The pid of the monitor process, None when there is none alive."""
-        return next((pid for pid in self._monitors()[-1:] if process_exists(pid)), None)
+        return next((pid for pid in self._beside(name)[-1:] if process_exists(pid)), None)
+
+    def resolver(self):
+        return self.monitor("resolver")
 
     def worker_descriptors(self):
         """How many descriptors the workers hold together; 0 where only root could tell."""
@@ -329,13 +332,13 @@ class Proxy:
                 fields = parse_logfmt(line)
                 (self.lines.append(fields) if fields else self.foreign.append(line))
 
-    def events(self, name, **fields):
+    def events(self, name, /, **fields):
         """All log lines of this event (with these fields) so far, each as a dict of strings."""
         self._read_log()
         wanted = {"event": name, **{key: str(value) for key, value in fields.items()}}
         return [line for line in self.lines if wanted.items() <= line.items()]
 
-    def wait_events(self, name, count=1, timeout=PATIENCE, **fields):
+    def wait_events(self, name, /, count=1, timeout=PATIENCE, **fields):
         """At least `count` such lines; all of them."""
         def enough():
             found = self.events(name, **fields)

@@ -253,10 +253,10 @@ class Target:
     """A server on a port of its own: serve(connection) runs in a thread for each connection; what it returns
     or raises is kept in `results`. It listens from its making to the end of its `with` block."""
 
-    def __init__(self, serve, context=None, host="127.0.0.1"):
+    def __init__(self, serve, context=None, host="127.0.0.1", port=0):
         self.serve, self.context, self.results, self.accepted = serve, context, [], 0
         family = socket.AF_INET6 if ":" in host else socket.AF_INET
-        self.listener = socket.create_server((host, 0), family=family, backlog=2048)
+        self.listener = socket.create_server((host, port), family=family, backlog=2048)
         port = self.listener.getsockname()[1]
         self.address = f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
         self._open = set()

@@ -25,8 +25,8 @@ def start(*arguments, **options):
 class Serve:
     """A target: `with Serve(...) as target:`; stop() ends it and gives its exit status and results."""
 
-    def __init__(self, *arguments, stall=60):
-        self.process = start("serve", "--listen", "127.0.0.1:0", "--stall", stall, *arguments)
+    def __init__(self, *arguments, stall=60, host="127.0.0.1"):
+        self.process = start("serve", "--listen", f"{host}:0", "--stall", stall, *arguments)
         self.address = self.process.stdout.readline().rpartition(" ")[2].strip()
 
     def stop(self):
@@ -48,8 +48,8 @@ class ConstantLoad:
     """A TLS and a TCP listener in front of one target; once begun, flows that rest and clients that start
     anew whenever they are done. end() has the last word: nobody may have noticed anything."""
 
-    def __init__(self, test):
-        self.test, self.target = test, test.enterContext(Serve())
+    def __init__(self, test, **target):
+        self.test, self.target = test, test.enterContext(Serve(**target))
         self.web, self.plain = reserve_port(), reserve_port()
         self.listeners = [tls_listener(self.web, certificates().leaf(), name="web", ssl_policy=POLICY),
                           tcp_listener(self.plain)]

@@ -170,7 +170,8 @@ TEST(ConfigMistakes, WhatIsMissing) {
           R"(t.toml:1:1: listener.protocol: missing, expected "TLS" or "TCP")",
           R"(t.toml:2:1: target_group.name: missing, expected one such as "app")",
           R"(t.toml:2:1: target_group.protocol: missing, expected "TCP" or "TLS")",
-          R"(t.toml:2:1: target_group.targets: missing, expected ["192.0.2.1:8080", "[2001:db8::1]:8080"])",
+          R"(t.toml:2:1: target_group.targets: missing, expected ["192.0.2.1:8080", "[2001:db8::1]:8080", )"
+          R"("app.internal:8080"])",
       }));
   EXPECT_EQ(in_listener("", "certificate"), (Lines{"t.toml:11:1: listener.certificate: missing, expected "
                                                    "{ chain = \"web.pem\", key = \"web.key\" }"}));
@@ -234,12 +235,13 @@ TEST(ConfigMistakes, Targets) {
     return in_group("protocol = \"TCP\"\ntargets = " + std::string(value));
   };
   const std::string at = "t.toml:14:11: target_group.targets: ";
-  const std::string example = R"(["192.0.2.1:8080", "[2001:db8::1]:8080"])";
+  const std::string example = R"(["192.0.2.1:8080", "[2001:db8::1]:8080", "app.internal:8080"])";
   EXPECT_EQ(targets("\"127.0.0.1:80\""), (Lines{at + "expected a list such as " + example + ", not text"}));
   EXPECT_EQ(
-      targets("[\"db.internal:80\"]"),
-      (Lines{"t.toml:14:12: target_group.targets: \"db.internal\" is not an IP address and names are not "
-             "resolved, expected an IP address and a port such as \"192.0.2.1:443\""}));
+      targets("[\"db.1:80\"]"),
+      (Lines{"t.toml:14:12: target_group.targets: \"db.1\" is not an IP address, and no host name ends in a "
+             "number, expected an IP address or host name and a port such as \"192.0.2.1:443\" or "
+             "\"app.internal:443\""}));
   EXPECT_EQ(targets("[\"0.0.0.0:80\"]"),
             (Lines{"t.toml:14:12: target_group.targets: \"0.0.0.0:80\" stands for every "
                    "address, expected that of one target"}));

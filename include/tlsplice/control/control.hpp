@@ -34,6 +34,8 @@ struct Service {
   std::function<TargetHealth(const policy::TargetGroup&, const policy::HostPort&)> health;
   /// Targets that were deregistered, and whose delay is not over. May be empty: none are known.
   std::function<std::vector<policy::HostPort>(const policy::TargetGroup&)> draining = {};
+  /// Those of a target's host name. May be empty: none are known.
+  std::function<std::vector<std::string>(std::string_view name)> addresses = {};
 };
 
 class Control {

@@ -30,10 +30,12 @@ struct Prepared {
   void forget_keys();
 };
 
-/// Opens and checks everything that the configuration names; on failure every mistake.
+/// Opens and checks everything that the configuration names; on failure every mistake. Its targets have
+/// addresses (Names::with_addresses).
 std::expected<Prepared, std::vector<policy::Mistake>> prepare(const policy::Config& config);
 
-/// A configuration that was read with the changes of run time, checked and prepared.
+/// A configuration that was read with the changes of run time, checked, and prepared as if no target had a
+/// host name: nothing asks for addresses here.
 struct Loaded {
   control::Loaded control;
   Prepared prepared;

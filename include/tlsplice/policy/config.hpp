@@ -48,7 +48,9 @@ struct Place {
   bool operator==(const Place&) const = default;
 };
 
-/// An IP address and a port as text that was checked: "192.0.2.1", "2001:db8::1" (without brackets).
+/// An IP address and a port as text that was checked: "192.0.2.1", "2001:db8::1" (without brackets). The host
+/// of a target may also be a name in small letters ("app.internal", see is_host_name) until the master puts
+/// the name's addresses in its place: what a generation serves has none.
 struct HostPort {
   std::string host;
   std::uint16_t port = 0;
