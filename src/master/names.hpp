@@ -30,7 +30,7 @@ class Names {
 
   /// What the resolver process says. kNonsense: it says what it never should.
   enum class Heard : std::uint8_t { kNonsense, kNothingNew, kNews };
-  Heard hear(std::string_view report);
+  Heard hear(std::string_view text);
   /// Whether each has been looked up, whatever came of it.
   bool all_asked(const Set& names) const;
 

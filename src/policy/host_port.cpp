@@ -132,8 +132,9 @@ std::string wrong_with_name(std::string_view name) {
   // "1.2.3", "10.0.0.0x1" and the like: what the C library would take for an address.
   const std::string_view last = name.substr(name.rfind('.') + 1);
   const std::string_view digits = last.starts_with("0x") || last.starts_with("0X") ? last.substr(2) : last;
-  const bool number = last != digits ? digits.find_first_not_of("0123456789abcdefABCDEF") == digits.npos
-                                     : digits.find_first_not_of("0123456789") == digits.npos;
+  const bool number = last != digits
+                          ? digits.find_first_not_of("0123456789abcdefABCDEF") == std::string_view::npos
+                          : digits.find_first_not_of("0123456789") == std::string_view::npos;
   if (number && !last.empty()) return "is not an IP address, and no host name ends in a number";
   for (std::string_view rest = name;;) {
     const std::string_view label = rest.substr(0, rest.find('.'));

@@ -42,8 +42,9 @@ std::string_view why_unusable(const net::Address& address) {
     if (byte(0) >= 224 && byte(0) < 240) return "multicast";
     return byte(0) == 255 && byte(1) == 255 && byte(2) == 255 && byte(3) == 255 ? "broadcast" : "";
   }
-  const bool zeros = ip.substr(0, 10).find_first_not_of('\0') == ip.npos;
-  if (zeros && ip.substr(10).find_first_not_of('\0') == ip.npos) return "stands for every address";
+  const bool zeros = ip.substr(0, 10).find_first_not_of('\0') == std::string_view::npos;
+  if (zeros && ip.substr(10).find_first_not_of('\0') == std::string_view::npos)
+    return "stands for every address";
   if (zeros && byte(10) == 0xff && byte(11) == 0xff) return "an IPv4 address in IPv6's clothes";
   if (byte(0) == 0xff) return "multicast";
   return byte(0) == 0xfe && (byte(1) & 0xc0U) == 0x80 ? "link-local, and no answer names the link" : "";
