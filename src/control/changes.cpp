@@ -90,9 +90,10 @@ std::vector<std::string> tell(const Changes& changes, const policy::Config& file
   for (const auto& [name, change] : changes.listeners) {
     const Listener* const listener = listener_of(file, name);
     if (listener == nullptr) continue;
-    const auto line = [&](std::string_view key, std::string_view now, std::string_view before) {
-      lines.push_back(
-          fmt::format("listener {}: {} is {}, not {}", name, key, in_quotes(now), in_quotes(before)));
+    const auto line = [&lines, listener](std::string_view key, std::string_view now,
+                                         std::string_view before) {
+      lines.push_back(fmt::format("listener {}: {} is {}, not {}", listener->name, key, in_quotes(now),
+                                  in_quotes(before)));
     };
     if (change.ssl_policy) line("ssl_policy", *change.ssl_policy, listener->ssl_policy);
     if (change.alpn_policy)

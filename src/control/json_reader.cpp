@@ -103,7 +103,7 @@ std::vector<JsonReader> JsonReader::objects(std::string_view key) {
   }
   for (const json& element : *value) {
     if (element.is_object()) {
-      out.push_back(JsonReader(element, path_of(key), *objections_));
+      out.emplace_back(element, path_of(key), *objections_);
     } else {
       wrong(key, "expected JSON objects in it");
     }
