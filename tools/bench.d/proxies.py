@@ -256,8 +256,8 @@ stream {{
 
 
 PEERS = ("haproxy", "nginx")
-ALL = {proxy.name: proxy for proxy in (Tlsplice, Haproxy, Nginx, TlspliceUser, TlspliceSplice, TlspliceUringSplice,
-                                       TlspliceCopy, TlspliceUncounted)}
+ALL = {proxy.name: proxy for proxy in (Tlsplice, Haproxy, Nginx, TlspliceUser, TlspliceSplice,
+                                       TlspliceUringSplice, TlspliceCopy, TlspliceUncounted)}
 
 
 def free_port():

@@ -2,8 +2,7 @@
 // as JSON (<file>.changes.json), so that they are still there after a restart, and so that anyone can read
 // what is not as the file says. The file itself is its owner's and never written.
 //
-//   {"listeners": {"web": {"ssl_policy": "...", "certificate": {"chain": "...", "key": "..."},
-//                          "alpn_policy": "...",
+//   {"listeners": {"web": {"ssl_policy": "...", "alpn_policy": "...", "certificate": {"chain": "...", ...},
 //                          "default_action": {"forward": [{"target_group": "app", "weight": 90}, ...]}}},
 //    "target_groups": {"app": {"registered": ["192.0.2.1:8080"], "deregistered": ["192.0.2.2:8080"],
 //                              "attributes": {"deregistration_delay.timeout_seconds": "30"}}}}
