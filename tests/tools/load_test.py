@@ -245,6 +245,12 @@ class LoadTest(unittest.TestCase):
                                            options=["--tls", "--take-truncation"])
         self.assertEqual((status, list(result["errors"])), (1, ["ended after N of N bytes"]))
 
+    def test_a_rate_of_connections(self):
+        with Serve() as server:
+            status, result, _ = client(server.address, "handshakes", "--count", "40", "--rate", "80")
+        self.assertEqual((status, result["done"]), (0, 40))
+        self.assertGreater(result["seconds"], 39 / 80 * 0.99)
+
     def test_nobody_there(self):
         with socket.create_server(("127.0.0.1", 0)) as gone:
             address = "127.0.0.1:{}".format(gone.getsockname()[1])

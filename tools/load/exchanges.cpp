@@ -1,6 +1,7 @@
 // The cases messages, handshakes and idle.
 #include <fmt/format.h>
 
+#include <algorithm>
 #include <chrono>
 #include <cstdio>
 #include <optional>
@@ -11,6 +12,8 @@
 
 namespace tlsplice::load {
 namespace {
+
+constexpr base::Milliseconds kRateTick{1};
 
 Plan messages_plan(const ClientOptions& client, std::uint64_t id, std::uint64_t size) {
   return {.kind = Kind::kMessages, .seed = derive(client.seed, id), .up = size, .down = size};
@@ -42,7 +45,20 @@ int messages(const ClientOptions& client, const MessagesOptions& options) {
 
 int handshakes(const ClientOptions& client, const HandshakesOptions& options) {
   const auto talk = [](const Crew::Opened& opened) { return ping_client(opened.at, opened.latencies); };
-  return run_to_the_end("handshakes", client, options.count, options.concurrency, talk);
+  if (options.rate == 0)
+    return run_to_the_end("handshakes", client, options.count, options.concurrency, talk);
+  auto begun = Run::begin("handshakes", client, options.count, talk);
+  if (!begun) return cannot(begun.error());
+  Run& run = **begun;
+  const base::Instant start = base::now();
+  const auto may_be_open = [&] {
+    const std::chrono::duration<double> passed = base::now() - start;
+    const auto due = static_cast<std::uint64_t>(passed.count() * options.rate) + 1;
+    const std::uint64_t more = due - std::min(due, run.crew().tally().flows);
+    return std::min(options.concurrency, run.crew().open() + more);
+  };
+  while (run.turn(may_be_open(), kRateTick)) continue;
+  return run.finish();
 }
 
 int idle(const ClientOptions& client, const IdleOptions& options) {

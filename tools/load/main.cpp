@@ -116,6 +116,7 @@ void setup_cases(CLI::App& client, Options& options, Chosen& chosen) {
                [](const Options& o) { return handshakes(o.client, o.handshakes); });
   add_number(handshakes_case, "--count", options.handshakes.count, "Connections");
   add_number(handshakes_case, "--concurrency", options.handshakes.concurrency, "At the same time");
+  add_number(handshakes_case, "--rate", options.handshakes.rate, "Begun a second, at most");
 
   CLI::App& idle_case = add_case(client, "idle", "Flows that rest after one exchange", chosen, options,
                                  [](const Options& o) { return idle(o.client, o.idle); });

@@ -74,10 +74,10 @@ Run::Run(std::string name, const ClientOptions& options, Peer peer, std::uint64_
       next_progress_(started_),
       wants_progress_(::isatty(STDERR_FILENO) == 1) {}
 
-bool Run::turn(std::uint64_t at_once) {
+bool Run::turn(std::uint64_t at_once, base::Milliseconds most) {
   if (stop_.asked() || crew_.finished()) return false;
   crew_.fill(at_once);
-  if (!crew_.finished()) loop_.turn();
+  if (!crew_.finished()) loop_.turn(most);
   if (wants_progress_) show_progress();
   return true;
 }

@@ -30,8 +30,9 @@ class Run {
   Run(std::string name, const ClientOptions& options, Peer peer, std::uint64_t flows,
       Crew::MakeTalk make_talk);
 
-  /// One turn of the loop, with at most `at_once` flows open. False when all have ended or a signal came.
-  bool turn(std::uint64_t at_once);
+  /// One turn of the loop, with at most `at_once` flows open, which waits for that long at most. False when
+  /// all have ended or a signal came.
+  bool turn(std::uint64_t at_once, base::Milliseconds most = Loop::kTurnMax);
   /// Keeps what is open as it is for that long; if it is 0, until a line or the end comes on stdin, or a
   /// signal: which is then no reason to stop.
   void hold(std::chrono::nanoseconds duration);

@@ -45,6 +45,7 @@ struct MessagesOptions {
 struct HandshakesOptions {
   std::uint64_t count = 1000;
   std::uint64_t concurrency = 8;
+  double rate = 0;  // begun a second, as far as concurrency lets them; 0: as many as it lets
 };
 
 struct IdleOptions {

@@ -1,0 +1,124 @@
+"""What flows cost each other: messages beside 10,000 flows that rest, against the same beside 100; and how long
+messages of 1 KiB take while 500 connections a second begin and end beside them. Each proxy in turn, the median
+of the rounds."""
+
+import contextlib
+import json
+import statistics
+import time
+
+import proxies
+import traffic
+
+FEW, MANY = 100, 10_000
+MESSAGES = 100_000  # a round, each of 64 bytes
+MESSAGES_IN_GUEST = 10_000
+RATE = 500
+SECONDS = 5
+MESSAGES_CONNECTIONS = 32
+SETTLE_SECONDS = 0.5
+
+
+@contextlib.contextmanager
+def _resting(bench, proxy, flows):
+    """That many flows rest through it."""
+    client = traffic.start_client(bench.repository, bench.load_cpu, proxy.address, traffic.TLS,
+                                  ["idle", "--flows", flows, "--concurrency", 16])
+    line = client.stdout.readline()
+    if line.split() != ["up", str(flows)]:
+        raise RuntimeError(f"the flows did not come up through {proxy.name}: {line}{client.communicate()[1]}")
+    time.sleep(SETTLE_SECONDS)
+    yield
+    _, errors = client.communicate("\n")
+    if client.returncode:
+        raise RuntimeError(f"the flows did not end well through {proxy.name}: {errors}")
+
+
+@contextlib.contextmanager
+def _service(bench):
+    """(proxies that serve under P-256, one after the other their names)"""
+    chain, key = bench.certificates["p256"]
+    with contextlib.ExitStack() as stack:
+        target = stack.enter_context(traffic.Target(bench.repository, bench.load_cpu))
+        service = proxies.Service(target.address, chain=chain, key=key, rsa=False)
+        yield [stack.enter_context(proxies.ALL[name](service, bench.repository, bench.proxy_cpu))
+               for name in bench.proxies]
+
+
+def _messages(bench, proxy, size, how):
+    return traffic.client(bench.repository, bench.load_cpu, proxy.address, traffic.TLS,
+                          ["messages", "--size", size, "--connections", MESSAGES_CONNECTIONS, *how])
+
+
+def idle(bench, rounds, guest):
+    """{name: {"few": CPU s per 100,000, "many": the same, "ratio": ...}} beside flows that rest."""
+    count = MESSAGES_IN_GUEST if guest else MESSAGES
+    many = min(MANY, proxies.FLOWS_MAX - MESSAGES_CONNECTIONS)
+    if many < MANY:
+        bench.say(f"beside-idle: {many} flows: more do not fit into {proxies.DESCRIPTORS} descriptors")
+    result = {}
+    with _service(bench) as running:
+        for proxy in running:
+            costs = {}
+            for word, flows in (("few", FEW), ("many", many)):
+                bench.say(f"beside-idle: {proxy.name} beside {flows} flows")
+                with _resting(bench, proxy, flows):
+                    _messages(bench, proxy, 64, ["--count", max(1, count // 20)])  # warm
+                    samples = []
+                    for _ in range(rounds):
+                        before = proxy.cpu_seconds()
+                        _messages(bench, proxy, 64, ["--count", count])
+                        samples.append((proxy.cpu_seconds() - before) * MESSAGES / count)
+                    costs[word] = statistics.median(samples)
+            result[proxy.name] = {"flows": many, **costs, "ratio": costs["many"] / costs["few"]}
+    return result
+
+
+def idle_table(result):
+    yield f"beside-idle: 64 bytes there and back, CPU s per 100,000, beside {FEW} and more flows that rest"
+    for name, row in result.items():
+        yield (f"  {name:<20}{row['few']:9.3f}{row['many']:9.3f}  beside {row['flows']}: "
+               f"{row['ratio']:.3f} of itself")
+
+
+def handshakes(bench, rounds, guest):
+    """{name: {"p99_us": median, "p50_us": ..., "per_second": ..., "handshakes_per_second": ...}}"""
+    rate = RATE // 20 if guest else RATE
+    rows = {name: [] for name in bench.proxies}
+    with _service(bench) as running:
+        for number in range(rounds):
+            for proxy in running:
+                bench.say(f"beside-handshakes: round {number + 1} of {rounds}, {proxy.name}")
+                beside = traffic.start_client(
+                    bench.repository, bench.load_cpu, proxy.address, traffic.TLS,
+                    ["handshakes", "--rate", rate, "--concurrency", 256, "--count", rate * (SECONDS + 1)])
+                time.sleep(SETTLE_SECONDS)
+                done = _messages(bench, proxy, 1024, ["--seconds", SECONDS])
+                output, errors = beside.communicate()
+                if beside.returncode:
+                    raise RuntimeError(f"the connections failed through {proxy.name}: {errors}{output}")
+                seconds = json.loads(output.splitlines()[-1])["seconds"]
+                rows[proxy.name].append({
+                    "p50_us": done["latency_us"]["p50"], "p99_us": done["latency_us"]["p99"],
+                    "per_second": done["latency_us"]["count"] / done["seconds"],
+                    "handshakes_per_second": rate * (SECONDS + 1) / seconds})
+    result = {name: {field: statistics.median(row[field] for row in samples) for field in samples[0]}
+              for name, samples in rows.items()}
+    others = [row["p99_us"] for name, row in result.items() if name != "tlsplice"]
+    if "tlsplice" in result and others:
+        result["tlsplice"]["p99_ratio_to_better_peer"] = result["tlsplice"]["p99_us"] / min(others)
+    return result
+
+
+def handshakes_table(result):
+    yield f"beside-handshakes: 1 KiB there and back beside new connections (P-256, up to {RATE} a second)"
+    for name, row in result.items():
+        yield (f"  {name:<20}p50 {row['p50_us']:7.0f} us  p99 {row['p99_us']:7.0f} us"
+               f"{row['per_second']:8.0f} /s beside {row['handshakes_per_second']:.0f} connections/s")
+    if (ratio := result.get("tlsplice", {}).get("p99_ratio_to_better_peer")) is not None:
+        yield f"  tlsplice's p99 to the better of the others: {ratio:.2f}"
+
+
+ALL = {"beside-idle": ("the cost of messages beside 10,000 flows that rest, against 100", idle, idle_table),
+       "beside-handshakes": ("latency of 1 KiB messages beside 500 new connections a second", handshakes,
+                             handshakes_table)}
