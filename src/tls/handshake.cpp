@@ -63,6 +63,10 @@ uring::Task<Handshaken> handshake(uring::Ring& ring, uring::Stop& stop, base::Fd
     uring::Stop within(stop);
     const uring::Deadline deadline(ring, within, limit);
     while (!within.requested()) {
+      if (!ring.take_long_step()) {
+        co_await uring::Yield(ring);
+        continue;
+      }
       io = stream->handshake();
       if (io.status == IoStatus::kDone) co_return stream;
       if (io.status == IoStatus::kWantRead) {

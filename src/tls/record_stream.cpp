@@ -86,6 +86,7 @@ Io RecordStream::read(std::span<std::byte> into) {
     }
     raw_.assign(left.begin(), left.end());
     if (raw_.empty()) raw_ = {};
+    if (!payload_.empty()) drained_ = false;  // whole records may be left
     if (end && filled == 0) return *end;
     if (end) held_ = end;
     if (filled > 0) return {IoStatus::kDone, filled};

@@ -213,6 +213,7 @@ base::Result<void> Ring::run_once() {
     return base::fail(base::Error::system("io_uring_enter", -error));
   }
   now_ = base::now();
+  long_steps_ = 0;
   collect();
   fire_timers();
   resuming_.swap(ready_);

@@ -1,6 +1,6 @@
-"""What flows cost each other: messages beside 10,000 flows that rest, against the same beside 100; and how long
-messages of 1 KiB take while 500 connections a second begin and end beside them. Each proxy in turn, the median
-of the rounds."""
+"""What flows cost each other: messages beside 10,000 flows that rest, against the same beside 100; and how
+long messages of 1 KiB take while 500 connections a second begin and end beside them. Each proxy in turn, the
+median of the rounds."""
 
 import contextlib
 import json

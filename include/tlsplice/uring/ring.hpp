@@ -129,6 +129,12 @@ class Ring {
   /// Resumes the coroutine in the next round. What keeps a loop that never has to wait fair to the others.
   void post(std::coroutine_handle<> waiter) { ready_.push_back(waiter); }
 
+  /// Whether something that computes for long (a step of a handshake: a signature) may begin in this round:
+  /// the first few who ask may; the others post() themselves and ask again. So a burst of them holds up for
+  /// little those who only move bytes.
+  bool take_long_step() { return ++long_steps_ <= kLongStepsARound; }
+  static constexpr unsigned kLongStepsARound = 2;
+
   std::size_t in_flight() const { return in_flight_; }
 
  private:
@@ -153,6 +159,7 @@ class Ring {
   std::vector<Timer*> timers_;    // a binary heap, the soonest first
   base::Instant now_ = base::now();
   std::size_t in_flight_ = 0;
+  unsigned long_steps_ = 0;  // asked for in this round
 };
 
 /// Stops everything under `stop` when `length` has passed without touch(). One for each phase of a flow.
