@@ -10,6 +10,7 @@ import subprocess
 import sys
 import tempfile
 import unittest
+from xml.etree import ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SECONDS = 200
@@ -38,6 +39,8 @@ class BenchTest(unittest.TestCase):
             file = pathlib.Path(folder) / "results.json"
             done = bench(*arguments, "--proxies", "tlsplice", "--json", str(file))
             self.assertEqual(done.returncode, 0, done.stderr)
+            picture = file.with_suffix(".svg")
+            self.picture = ElementTree.parse(picture).getroot() if picture.exists() else None
             return done.stdout, json.loads(file.read_text())
 
     def test_idle_flows(self):
@@ -56,6 +59,8 @@ class BenchTest(unittest.TestCase):
             self.assertEqual(len(row["samples"]), 2)
             self.assertTrue(0 < row["cpu_min"] <= row["cpu_median"] <= row["cpu_max"] < 60, row)
         self.assertTrue(0 < results["handshakes-p256"]["floor"] < 60)
+        words = [part.text for part in self.picture.iter("{http://www.w3.org/2000/svg}text")]
+        self.assertEqual(words.count("1.00"), 2, words)
         self.assertEqual(children_of_anyone(mark.encode()), [])
 
     def test_what_flows_cost_each_other(self):

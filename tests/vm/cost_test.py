@@ -28,9 +28,9 @@ def measured():
     """{case: {proxy: CPU s per unit}}, or why there is none."""
     with tempfile.TemporaryDirectory(prefix="tlsplice-cost-") as folder:
         file = pathlib.Path(folder) / "results.json"
-        done = subprocess.run([ROOT / "tools/bench", "--guest", "--rounds", "1", "--proxies", ",".join(PROXIES),
-                               "--json", file, *CASES], stdin=subprocess.DEVNULL, capture_output=True, text=True,
-                              timeout=SECONDS, check=False)
+        command = [ROOT / "tools/bench", "--guest", "--rounds", "1", "--proxies", ",".join(PROXIES)]
+        done = subprocess.run([*command, "--json", file, *CASES], stdin=subprocess.DEVNULL,
+                              capture_output=True, text=True, timeout=SECONDS, check=False)
         if done.returncode == CANNOT_BE_HAD:
             raise unittest.SkipTest(done.stderr)
         if done.returncode:
