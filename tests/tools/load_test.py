@@ -245,6 +245,19 @@ class LoadTest(unittest.TestCase):
                                            options=["--tls", "--take-truncation"])
         self.assertEqual((status, list(result["errors"])), (1, ["ended after N of N bytes"]))
 
+    def test_through_the_forwarder(self):
+        for case in "bulk-down", "bulk-up", "messages", "handshakes", "idle":
+            with self.subTest(case), Serve() as server:
+                command = [PROGRAM, "forward", "--listen", "127.0.0.1:0", "--to", server.address]
+                forwarder = subprocess.Popen(command,
+                                             stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, text=True)
+                address = forwarder.stdout.readline().rpartition(" ")[2].strip()
+                status, result, errors = client(address, case, *CASES[case])
+                forwarder.terminate()
+                forwarder.communicate(timeout=SECONDS)
+            self.assertEqual((status, result["errors"], errors), (0, {}, ""))
+            self.assertEqual(server.result["done"], result["flows"])
+
     def test_a_rate_of_connections(self):
         with Serve() as server:
             status, result, _ = client(server.address, "handshakes", "--count", "40", "--rate", "80")

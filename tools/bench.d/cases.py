@@ -1,6 +1,6 @@
 """What processor time a proxy needs: cases of tlsplice-load through each proxy in turn (A B C A B C ...), the
-median of the rounds, and beside it what no proxy can save: OpenSSL's own benchmark of the cipher or of the
-key's signatures."""
+median of the rounds, and beside it what no proxy can save: a plain forwarder's time for the same work without
+TLS, and OpenSSL's own benchmark of the cipher or of the key's signatures."""
 
 import contextlib
 import dataclasses
@@ -78,7 +78,8 @@ def run(bench, case, rounds, guest):
                 bench.say(f"{case.name}: round {number + 1} of {rounds}, {proxy.name}")
                 samples[proxy.name].append(_sample(bench, case, proxy, count, opening[proxy]))
     result = {"what": case.what, "unit": f"CPU s per {case.unit}", "rounds": rounds, "count": count,
-              "floor": _floor(case), "proxies": {name: _summary(rows) for name, rows in samples.items()}}
+              "floor": _floor(case), "moving": _moving(bench, case, rounds, count),
+              "proxies": {name: _summary(rows) for name, rows in samples.items()}}
     medians = {name: summary["cpu_median"] for name, summary in result["proxies"].items()}
     others = [median for name, median in medians.items() if name != "tlsplice"]
     if "tlsplice" in medians and others:
@@ -120,6 +121,20 @@ def _summary(rows):
             "samples": rows}
 
 
+def _moving(bench, case, rounds, count):
+    """Processor seconds of the unit for a plain forwarder, which moves the same bytes, or opens and ends the
+    same connections, without TLS."""
+    plain = dataclasses.replace(case, tls=False, target_tls=False)
+    with contextlib.ExitStack() as stack:
+        target = stack.enter_context(traffic.Target(bench.repository, bench.load_cpu))
+        service = proxies.Service(target.address, tls=False)
+        floor = stack.enter_context(proxies.Forward(service, bench.repository, bench.proxy_cpu))
+        bench.say(f"{case.name}: a plain forwarder")
+        _spend(bench, plain, floor, max(1, count // 20))  # warm
+        opening = _opening(bench, plain, floor)
+        return statistics.median(_sample(bench, plain, floor, count, opening)["cpu"] for _ in range(rounds))
+
+
 def _floor(case):
     """Processor seconds of the unit for the cipher or the signature alone; None where neither matters."""
     if case.passes:
@@ -143,8 +158,9 @@ def table(name, result):
         latency = f"  p50 {row['p50_us']:.0f} us, p99 {row['p99_us']:.0f} us" if row["p50_us"] else ""
         yield (f"  {proxy:<20}{row['cpu_median']:9.3f}  ({row['cpu_min']:.3f} - {row['cpu_max']:.3f})"
                f"{speed}{latency}")
-    if result["floor"] is not None:
-        alone = "the cipher" if "GiB" in result["unit"] else "the signature"
-        yield f"  {'floor':<20}{result['floor']:9.3f}  (openssl speed: {alone} alone)"
+    alone = "the cipher" if "GiB" in result["unit"] else "the signature"
+    of_openssl = f", openssl speed: {result['floor']:.3f} for {alone}" if result["floor"] is not None else ""
+    yield (f"  {'floor':<20}{result['moving'] + (result['floor'] or 0):9.3f}  "
+           f"(a plain forwarder: {result['moving']:.3f}{of_openssl})")
     if "ratio_to_better_peer" in result:
         yield f"  tlsplice to the better of the others: {result['ratio_to_better_peer']:.2f}"

@@ -40,6 +40,10 @@ class Service:
     rsa: bool = True
 
 
+def load_program(repository):
+    return os.environ.get("TLSPLICE_LOAD", repository / "build/release/tlsplice-load")
+
+
 def uncounted_build(repository):
     return repository / "build/bench/uncounted"
 
@@ -176,6 +180,16 @@ class TlspliceUringSplice(Tlsplice):
 
 class TlspliceCopy(Tlsplice):
     name, relay = "tlsplice-copy", "copy"
+
+
+class Forward(Proxy):
+    """No proxy, but what one cannot save: tlsplice-load's plain forwarder."""
+
+    name = "floor"
+
+    def prepare(self):
+        return [load_program(self.repository), "forward", "--listen", self.address,
+                "--to", self.service.target]
 
 
 class Peer(Proxy):

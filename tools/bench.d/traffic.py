@@ -5,14 +5,10 @@ import os
 import signal
 import subprocess
 
-from proxies import pinned
+from proxies import load_program, pinned
 
 _KEYS = {"rsa": ["rsa:2048"], "p256": ["ec", "-pkeyopt", "ec_paramgen_curve:P-256"]}
 TLS = ["--tls", "--take-truncation"]  # nginx sends no close_notify at the end of a half-closed flow
-
-
-def program(repository):
-    return os.environ.get("TLSPLICE_LOAD", repository / "build/release/tlsplice-load")
 
 
 def certificates(folder):
@@ -35,7 +31,7 @@ class Target:
     """`with Target(...) as target:` serves on target.address."""
 
     def __init__(self, repository, cpu, tls=None):
-        command = [program(repository), "serve", "--listen", "127.0.0.1:0", "--stall", 3600]
+        command = [load_program(repository), "serve", "--listen", "127.0.0.1:0", "--stall", 3600]
         if tls:
             chain, key, suite = tls
             command += ["--tls", chain, key, "--tls-version", "1.2", "--ciphers", suite, "--take-truncation"]
@@ -63,7 +59,7 @@ def client(repository, cpu, address, options, case):
 
 
 def start_client(repository, cpu, address, options, case):
-    command = [program(repository), "client", "--connect", address, "--stall", 3600, *options, *case]
+    command = [load_program(repository), "client", "--connect", address, "--stall", 3600, *options, *case]
     return subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
                             stderr=subprocess.PIPE, text=True, preexec_fn=lambda: pinned(cpu))
 

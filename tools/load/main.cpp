@@ -34,6 +34,7 @@ using Chosen = std::function<int()>;
 /// What all subcommands write into; it outlives the parsing.
 struct Options {
   ServeOptions serve;
+  ForwardOptions forward;
   ClientOptions client;
   StreamOptions stream;
   MessagesOptions messages;
@@ -81,6 +82,16 @@ void setup_serve(CLI::App& app, Options& options, Chosen& chosen) {
       "JSON.\n"
       "Exit status 1 if a wrong byte came or a flow did not end as its client had planned.");
   command.callback([&] { chosen = [&] { return serve(options.serve); }; });
+}
+
+void setup_forward(CLI::App& app, Options& options, Chosen& chosen) {
+  CLI::App& command = *app.add_subcommand("forward", "Forward plain TCP and do nothing else: a floor");
+  command.add_option("--listen", options.forward.listen, "Where; port 0: any")
+      ->required()
+      ->type_name("ADDR:PORT");
+  command.add_option("--to", options.forward.to, "The target")->required()->type_name("ADDR:PORT");
+  command.footer("Prints where it listens and forwards until a signal ends it.");
+  command.callback([&] { chosen = [&] { return forward(options.forward); }; });
 }
 
 using Case = int (*)(const Options&);
@@ -165,6 +176,7 @@ int dispatch(int argc, char** argv) {
   Options options;
   Chosen chosen;
   setup_serve(app, options, chosen);
+  setup_forward(app, options, chosen);
   setup_client(app, options, chosen);
   try {
     app.parse(argc, argv);

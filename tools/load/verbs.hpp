@@ -21,6 +21,11 @@ struct ServeOptions {
   unsigned stall_seconds = 60;
 };
 
+struct ForwardOptions {
+  std::string listen;
+  std::string to;
+};
+
 struct ClientOptions {
   std::string connect;
   bool tls = false;
@@ -62,6 +67,7 @@ struct SoakOptions {
 };
 
 int serve(const ServeOptions& options);
+int forward(const ForwardOptions& options);
 int bulk_down(const ClientOptions& client, const StreamOptions& options);
 int bulk_up(const ClientOptions& client, const StreamOptions& options);
 int messages(const ClientOptions& client, const MessagesOptions& options);
