@@ -104,7 +104,7 @@ observe::NegotiationError counted(tls::NegotiationError error) {
 Session::Session(Surroundings& here, const Service& service, net::Address peer)
     : here_(here), service_(service) {
   record_.listener = service_.name;
-  record_.listener_row = service_.row;
+  record_.listener_row = static_cast<std::uint32_t>(service_.row);
   record_.tls = service_.protocol == Protocol::kTls;
   record_.client = peer;
   record_.started = here_.ring.now();
@@ -294,7 +294,7 @@ Task<std::expected<base::Fd, End>> Session::connect_target(std::uint64_t hash) {
     if (socket) {
       record_.target = target;
       target_socket_ = socket->get();
-      record_.target_row = share_->target_row + *chosen;
+      record_.target_row = static_cast<std::uint32_t>(share_->target_row + *chosen);
       record_.detail.clear();
       observe::count_target(here_.counters, record_);
       time(observe::Timing::kConnect, began);

@@ -180,7 +180,6 @@ std::string after_pid(const std::string& line) {
 
 TEST(RecordLine, HasEveryField) {
   const FlowRecord record{.listener = "web",
-                          .tls = true,
                           .client = net::Address::parse("192.0.2.1", 50000).value(),
                           .target = net::Address::parse("2001:db8::1", 8080).value(),
                           .server_name = "www.example.com",
@@ -191,8 +190,9 @@ TEST(RecordLine, HasEveryField) {
                           .target_ktls = "off",
                           .received = 17,
                           .sent = 4'000'000'000'000,
-                          .started = base::Instant() + std::chrono::hours(3),
+                          .tls = true,
                           .end = End::kIdleTimeout,
+                          .started = base::Instant() + std::chrono::hours(3),
                           .detail = "nothing moved"};
   EXPECT_EQ(after_pid(line_of(record, base::LogFormat::kLogfmt, base::Milliseconds(1234))),
             " listener=web client=192.0.2.1:50000 target=[2001:db8::1]:8080 server_name=www.example.com "

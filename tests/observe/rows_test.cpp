@@ -29,7 +29,7 @@ struct RowsTest : testing::Test {
   Counters second = table.worker(1);
 };
 
-FlowRecord flow(std::size_t listener, std::size_t target, End end = End::kClosed) {
+FlowRecord flow(std::uint32_t listener, std::uint32_t target, End end = End::kClosed) {
   FlowRecord record;
   record.listener_row = listener;
   record.target_row = target;

@@ -45,13 +45,12 @@ const char* to_string(End end);
 enum class NegotiationError : std::uint8_t { kOther, kNotTls, kProtocol, kCipher, kAlert };
 
 struct FlowRecord {
-  static constexpr std::size_t kNoRow = static_cast<std::size_t>(-1);
+  static constexpr std::uint32_t kNoRow = static_cast<std::uint32_t>(-1);
   static constexpr std::uint32_t kNoHandshake = static_cast<std::uint32_t>(-1);
 
   std::string_view listener;
-  std::size_t listener_row = 0;     // their places in the Shape
-  std::size_t target_row = kNoRow;  // once connected
-  bool tls = false;                 // of the listener
+  std::uint32_t listener_row = 0;     // their places in the Shape
+  std::uint32_t target_row = kNoRow;  // once connected
   net::Address client;
   net::Address destination{};     // ours, that the client connected to
   net::Address target;            // empty before one was connected
@@ -76,10 +75,11 @@ struct FlowRecord {
   bool key_limit_reached = false;             // ended because a key may protect no more records
   bool truncated = false;                     // also when on_truncation = "fin" let the flow go on
   bool valid_hello = false;                   // the client sent a ClientHello that can be read
+  bool tls = false;                           // of the listener
   std::int16_t incoming_alert = -1;           // the last TLS alert from the client but close_notify; -1: none
-  base::Instant started{};
   End end = End::kClosed;
   NegotiationError negotiation_error = NegotiationError::kOther;
+  base::Instant started{};
   std::string detail;  // for people, empty when the end says it all
 };
 
