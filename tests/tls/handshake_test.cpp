@@ -5,6 +5,9 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
+#include <poll.h>
+
+#include <algorithm>
 
 #include "served.hpp"
 
@@ -49,6 +52,43 @@ std::string client_hello(int version) {
   const std::string hello = tests::receive(ours.get(), 5).bytes;
   const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(hello.at(at)); };
   return hello + tests::receive(ours.get(), byte(3) * 256U + byte(4)).bytes;
+}
+
+uring::Task<void> collect(World& world, const Context& context, base::Fd ours,
+                          std::vector<Handshaken>& results) {
+  results.push_back(co_await handshake(world.ring(), world.stop(), std::move(ours), context,
+                                       TlsStream::Role::kServer, kPatience));
+}
+
+/// So that a burst of clients does not hold up those who move bytes.
+TEST_F(Handshake, FewTakeAStepInOneRound) {
+  constexpr std::size_t kClients = 9;
+  std::vector<base::Fd> clients;
+  std::vector<Handshaken> results;
+  uring::Gate gate(world_.ring());
+  for (std::size_t i = 0; i < kClients; ++i) {
+    Connection tcp = tests::connection();
+    ASSERT_EQ(::send(tcp.peer.get(), "GET / HTTP/1.1\r\n\r\n", 18, 0), 18);
+    clients.push_back(std::move(tcp.peer));
+    uring::spawn(gate, collect(world_, context_, std::move(tcp.ours), results));
+  }
+  // Each one is refused in its first step, and its client then sees the end.
+  const auto refused = [&] {
+    return static_cast<std::size_t>(std::ranges::count_if(clients, [](const base::Fd& client) {
+      pollfd state{.fd = client.get(), .events = POLLIN, .revents = 0};
+      return ::poll(&state, 1, 0) == 1;
+    }));
+  };
+  std::size_t before = refused();
+  EXPECT_LE(before, uring::Ring::kLongStepsARound);
+  while (before < kClients) {
+    ASSERT_TRUE(world_.ring().run_once().has_value());
+    EXPECT_LE(refused() - before, uring::Ring::kLongStepsARound);
+    before = refused();
+  }
+  clients.clear();
+  while (gate.inside() > 0) ASSERT_TRUE(world_.ring().run_once().has_value());
+  EXPECT_EQ(results.size(), kClients);
 }
 
 TEST_F(Handshake, SucceedsInEveryVersion) {
