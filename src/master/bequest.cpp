@@ -18,7 +18,6 @@ using base::Error;
 using base::Result;
 
 constexpr const char* kVariable = "TLSPLICE_BEQUEST";
-constexpr const char* kNames = "names";  // which an older program does not leave
 constexpr off_t kSizeMax = 64 << 20;
 
 void each_table(const Bequest& bequest, const std::function<void(int)>& visit) {
@@ -64,9 +63,7 @@ Result<std::string> read_whole(int fd) {
 }  // namespace
 
 Result<void> leave(const Bequest& bequest) {
-  nlohmann::json json = bequest;
-  json[kNames] = bequest.names;
-  const std::string text = json.dump();
+  const std::string text = nlohmann::json(bequest).dump();
   base::Fd memory(::memfd_create("tlsplice-bequest", 0));
   if (!memory || ::write(memory.get(), text.data(), text.size()) != std::ssize(text))
     return base::fail(Error::system("write the bequest", errno));
@@ -98,9 +95,7 @@ std::optional<Bequest> receive_bequest() {
   const auto text = read_whole(memory.get());
   if (!text) return std::nullopt;
   try {
-    const auto json = nlohmann::json::parse(*text);
-    auto bequest = json.get<Bequest>();
-    bequest.names = json.value(kNames, bequest.names);
+    auto bequest = nlohmann::json::parse(*text).get<Bequest>();
     take_back(bequest);
     return bequest;
   } catch (const nlohmann::json::exception&) {

@@ -1,8 +1,8 @@
 // What a master leaves to the program that takes its place in the same process (execve(2)): the listening
 // sockets, the workers that serve and those that retire, what they all have counted, how the targets are and
-// what is left of their delays. It is written into a
-// memfd, as JSON, with the numbers of descriptors that stay open across the call; the successor may be of
-// another version. What the successor cannot read, it does without.
+// what is left of their delays. It is written into a memfd, as JSON, with the numbers of descriptors that
+// stay open across the call; the successor may be of another version. What the successor cannot read, it does
+// without.
 #pragma once
 
 #include <sys/types.h>
@@ -65,7 +65,7 @@ struct Bequest {
   std::vector<Generation> retired;
   Health health;  // of the serving generation's targets
   Departures::Left departures;
-  std::map<std::string, std::vector<std::string>> names;  // addresses of targets' host names; may be missing
+  std::map<std::string, std::vector<std::string>> names;  // addresses of targets' host names
 };
 
 /// Writes it down, lets every descriptor in it stay open across execve(2), and names it in the environment.

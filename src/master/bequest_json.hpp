@@ -55,6 +55,6 @@ NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Bequest::Generation, number, acc
                                                 workers)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE(Bequest::Listener, address, alone, steering_sockets, sockets)
 NLOHMANN_DEFINE_TYPE_NON_INTRUSIVE_WITH_DEFAULT(Bequest, layout, flow_hash_seed, past, serving, listeners,
-                                                shut, retired, health, departures)
+                                                shut, retired, health, departures, names)
 
 }  // namespace tlsplice::master
