@@ -44,8 +44,8 @@ std::string_view text_of(Trouble trouble) {
     case Trouble::kKeyUpdateFlood:
       return "more KeyUpdates than 32 a second";
     case Trouble::kKeyLimit:
-      return "our key has protected key_update_after records and cannot be changed (TLS 1.3 and Linux 6.14 "
-             "can)";
+      return "our key has protected key_update_after records and cannot be changed (TLS 1.3 can, in the "
+             "kernel from Linux 6.14 on)";
     case Trouble::kUnexpectedRecord:
       return "a record that has no place after the handshake";
   }

@@ -152,7 +152,7 @@ Io RecordStream::write(std::span<const std::byte> from) {
   for (std::size_t i = 0; i < kRecordsPerSend && put < from.size(); ++i) {
     const auto payload = from.subspan(put, std::min(from.size() - put, kPayloadBytesMax));
     const std::size_t size = ciphers_->seal.seal(ktls::kDataRecord, payload, scratch().data() + sealed);
-    if (size == 0) return broken(Trouble::kBadRecord, 0);
+    if (size == 0) return {IoStatus::kExhausted, 0};
     put += payload.size();
     sealed += size;
     count_records(1);
