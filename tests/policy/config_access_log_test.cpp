@@ -58,32 +58,18 @@ TEST(ConfigAccessLog, TakesTheIdOfALoadBalancer) {
   EXPECT_EQ(load_balancer_of(*config), "net/web/50dc6c495c0c9188");
 }
 
-constexpr const char* kBoth = R"(
-[[target_group]]
-name = "app"
-protocol = "TCP"
-targets = ["127.0.0.1:8080"]
-[[listener]]
-name = "plain"
-protocol = "TCP"
-address = "127.0.0.1:80"
-default_action = { forward = "app" }
-%
-[[listener]]
+constexpr const char* kWeb = R"([[listener]]
 name = "web"
 protocol = "TLS"
 address = "127.0.0.1:443"
 certificate = { chain = "web.pem", key = "web.key" }
 default_action = { forward = "app" }
-%
 )";
 
 /// A TCP and a TLS listener, each with this line.
 std::expected<Config, std::vector<Mistake>> both_with(const std::string& line,
                                                       const std::string& first = "") {
-  std::string text = kBoth;
-  for (std::size_t at = 0; (at = text.find('%')) != std::string::npos;) text.replace(at, 1, line);
-  return parse_config(first + text, "t.toml");
+  return parse_config(first + std::string(kRest) + line + "\n" + kWeb + line + "\n", "t.toml");
 }
 
 TEST(ConfigAccessLog, HasLinesOfTlsListenersUnlessToldOtherwise) {

@@ -20,23 +20,8 @@ SETTLE_SECONDS = 0.5
 
 
 @contextlib.contextmanager
-def _resting(bench, proxy, flows):
-    """That many flows rest through it."""
-    client = traffic.start_client(bench.repository, bench.load_cpu, proxy.address, traffic.TLS,
-                                  ["idle", "--flows", flows, "--concurrency", 16])
-    line = client.stdout.readline()
-    if line.split() != ["up", str(flows)]:
-        raise RuntimeError(f"the flows did not come up through {proxy.name}: {line}{client.communicate()[1]}")
-    time.sleep(SETTLE_SECONDS)
-    yield
-    _, errors = client.communicate("\n")
-    if client.returncode:
-        raise RuntimeError(f"the flows did not end well through {proxy.name}: {errors}")
-
-
-@contextlib.contextmanager
 def _service(bench):
-    """(proxies that serve under P-256, one after the other their names)"""
+    """The proxies, serving under P-256."""
     chain, key = bench.certificates["p256"]
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(traffic.Target(bench.repository, bench.load_cpu))
@@ -62,7 +47,7 @@ def idle(bench, rounds, guest):
             costs = {}
             for word, flows in (("few", FEW), ("many", many)):
                 bench.say(f"beside-idle: {proxy.name} beside {flows} flows")
-                with _resting(bench, proxy, flows):
+                with traffic.resting(bench, proxy, flows, SETTLE_SECONDS):
                     _messages(bench, proxy, 64, ["--count", max(1, count // 20)])  # warm
                     samples = []
                     for _ in range(rounds):

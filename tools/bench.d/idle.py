@@ -36,17 +36,8 @@ def _measure(bench, proxy, flows):
 
 def _hold(bench, proxy, flows):
     """The memory while that many flows rest."""
-    client = traffic.start_client(bench.repository, bench.load_cpu, proxy.address, traffic.TLS,
-                                  ["idle", "--flows", flows, "--concurrency", 16])
-    line = client.stdout.readline()
-    if line.split() != ["up", str(flows)]:
-        raise RuntimeError(f"the flows did not come up through {proxy.name}: {line}{client.communicate()[1]}")
-    time.sleep(SETTLE_SECONDS)
-    memory = proxy.memory()
-    output, errors = client.communicate("\n")
-    if client.returncode:
-        raise RuntimeError(f"the flows did not end well through {proxy.name}: {errors}{output}")
-    return memory
+    with traffic.resting(bench, proxy, flows, SETTLE_SECONDS):
+        return proxy.memory()
 
 
 def table(rows):

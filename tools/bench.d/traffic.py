@@ -1,9 +1,11 @@
 """tlsplice-load, both ends of it, on a processor of their own, and the certificates."""
 
+import contextlib
 import json
 import os
 import signal
 import subprocess
+import time
 
 from proxies import load_program, pinned
 
@@ -56,6 +58,21 @@ def client(repository, cpu, address, options, case):
     if not result["ok"]:
         raise RuntimeError(f"the load failed: {' '.join(map(str, case))}: {errors}{output}")
     return result
+
+
+@contextlib.contextmanager
+def resting(bench, proxy, flows, settle):
+    """That many flows have come up through it, and rest; `settle` seconds later."""
+    client = start_client(bench.repository, bench.load_cpu, proxy.address, TLS,
+                          ["idle", "--flows", flows, "--concurrency", 16])
+    line = client.stdout.readline()
+    if line.split() != ["up", str(flows)]:
+        raise RuntimeError(f"the flows did not come up through {proxy.name}: {line}{client.communicate()[1]}")
+    time.sleep(settle)
+    yield
+    output, errors = client.communicate("\n")
+    if client.returncode:
+        raise RuntimeError(f"the flows did not end well through {proxy.name}: {errors}{output}")
 
 
 def start_client(repository, cpu, address, options, case):
