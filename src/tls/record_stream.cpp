@@ -65,7 +65,6 @@ std::uint64_t RecordStream::records_sent(std::uint64_t /*at_most*/) const {
 Io RecordStream::read(std::span<std::byte> into) {
   if (held_ || !payload_.empty()) return take_held(into);
   if (is_broken()) return {IoStatus::kBroken, 0};
-  if (!sealed_.empty() && sealed_payload_ == 0) (void)flush();
   std::size_t filled = 0;
   for (int i = 0; i < kReceivesPerRead; ++i) {
     std::size_t raw = raw_.size();
