@@ -28,13 +28,12 @@ bool wants(IoStatus status) {
 
 }  // namespace
 
-Direction::Direction(net::Stream& from, net::Stream& to, Pools& pools, Mode mode, Thresholds thresholds)
+Direction::Direction(net::Stream& from, net::Stream& to, Pools& pools, const Limits& limits)
     : from_(from),
       to_(to),
       pools_(pools),
-      thresholds_(thresholds),
-      mode_(mode),
-      always_splices_((mode == Mode::kSplice || mode == Mode::kUringSplice) &&
+      limits_(limits),
+      always_splices_((limits.mode == Mode::kSplice || limits.mode == Mode::kUringSplice) &&
                       may_splice(Splicing::kPossible)),
       splicing_(always_splices_) {}
 
@@ -72,7 +71,7 @@ Step Direction::copy() {
     begin_ += io.bytes;
     bytes_ += io.bytes;
     if (begin_ < end_) continue;
-    const bool bulk = mode_ == Mode::kAuto && end_ >= thresholds_.splice_from;
+    const bool bulk = limits_.mode == Mode::kAuto && end_ >= limits_.thresholds.splice_from;
     if (always_splices_ || (bulk && may_splice(Splicing::kWorthIt))) {
       splicing_ = true;
       spliced_at_last_wait_ = spliced_;
@@ -94,14 +93,14 @@ Step Direction::fill_buffer() {
     return {wants(io.status) ? Next::kWaitFrom : Next::kFromEnded, io.status};
   }
   begin_ = 0;
-  end_ = io.bytes;
+  end_ = static_cast<std::uint32_t>(io.bytes);
   return {Next::kTurn};
 }
 
 Step Direction::splice() {
   for (int round = 0; round < 2 * kRoundsPerTurn; ++round) {
     const Step begun = begin_splice();
-    if (begun.next != Next::kSplice || mode_ == Mode::kUringSplice) return begun;
+    if (begun.next != Next::kSplice || limits_.mode == Mode::kUringSplice) return begun;
     const Splice due = splice_due();
     const ssize_t n = ::splice(due.from, nullptr, due.to, nullptr, due.bytes, kSpliceFlags);
     const Step step = spliced(n < 0 ? -errno : n);
@@ -144,7 +143,7 @@ Step Direction::pipe_filled(Io io) {
   if (!wants(io.status)) return {Next::kFromEnded, io.status};
   // A wake-up that brought little came from a quiet stream: copying is cheaper than two calls on a pipe
   // there.
-  if (!always_splices_ && spliced_ - spliced_at_last_wait_ < thresholds_.copy_below) splicing_ = false;
+  if (!always_splices_ && spliced_ - spliced_at_last_wait_ < limits_.thresholds.copy_below) splicing_ = false;
   spliced_at_last_wait_ = spliced_;
   return {Next::kWaitFrom, io.status};
 }

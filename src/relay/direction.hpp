@@ -38,8 +38,8 @@ struct Splice {
 
 class Direction {
  public:
-  Direction(net::Stream& from, net::Stream& to, Pools& pools, Mode mode = Mode::kAuto,
-            Thresholds thresholds = {});
+  /// All of them outlive it.
+  Direction(net::Stream& from, net::Stream& to, Pools& pools, const Limits& limits);
   Direction(const Direction&) = delete;
   Direction& operator=(const Direction&) = delete;
   ~Direction();
@@ -69,12 +69,11 @@ class Direction {
   net::Stream& from_;
   net::Stream& to_;
   Pools& pools_;
+  const Limits& limits_;
   BufferPool::Buffer buffer_;
-  std::size_t begin_ = 0;  // buffer_[begin_, end_) waits to be written
-  std::size_t end_ = 0;
+  std::uint32_t begin_ = 0;  // buffer_[begin_, end_) waits to be written
+  std::uint32_t end_ = 0;
   std::unique_ptr<Pipe> pipe_;
-  Thresholds thresholds_;
-  Mode mode_;
   bool always_splices_;       // also what would cost less to copy
   bool splicing_;             // now
   bool read_is_due_ = false;  // of what the splice stopped at

@@ -21,14 +21,14 @@ constexpr base::Milliseconds kIdleWakePause{5};
 class Flow {
  public:
   Flow(uring::Ring& ring, uring::Stop& stop, net::Stream& client, net::Stream& target, Pools& pools,
-       Limits limits, Meter& meter)
+       const Limits& limits, Meter& meter)
       : ring_(ring),
         stop_(stop),
         meter_(meter),
         idle_(ring, stop_, limits.idle),
-        truncation_resets_(limits.truncation_resets),
-        up_{Side::kClient, Direction(client, target, pools, limits.mode, limits.thresholds)},
-        down_{Side::kTarget, Direction(target, client, pools, limits.mode, limits.thresholds)} {}
+        up_{Side::kClient, Direction(client, target, pools, limits)},
+        down_{Side::kTarget, Direction(target, client, pools, limits)},
+        truncation_resets_(limits.truncation_resets) {}
 
   uring::Task<void> pump_up() { return pump(up_, down_); }
   uring::Task<void> pump_down() { return pump(down_, up_); }
@@ -55,11 +55,11 @@ class Flow {
   uring::Stop stop_;
   Meter& meter_;
   uring::Deadline idle_;
-  bool truncation_resets_;
   Way up_;
   Way down_;
   std::optional<Finish> finish_;
   Side by_ = Side::kClient;
+  bool truncation_resets_;
   bool truncated_ = false;
 };
 
@@ -213,7 +213,7 @@ const char* to_string(Mode mode) {
 }
 
 uring::Task<Outcome> run(uring::Ring& ring, uring::Stop& stop, net::Stream& client, net::Stream& target,
-                         Pools& pools, Limits limits, Meter& meter) {
+                         Pools& pools, const Limits& limits, Meter& meter) {
   Flow flow(ring, stop, client, target, pools, limits, meter);
   uring::Gate gate(ring);
   uring::spawn(gate, flow.pump_down());

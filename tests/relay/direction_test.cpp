@@ -61,7 +61,8 @@ class Copying : public testing::Test {
   Pools pools_;
   Scripted from_;
   Scripted to_;
-  Direction direction_{from_, to_, pools_};
+  Limits limits_;
+  Direction direction_{from_, to_, pools_, limits_};
 };
 
 TEST_F(Copying, PassesEverythingOnThenTheEnd) {
@@ -183,7 +184,8 @@ class RingSplices : public testing::Test {
   Pools pools_;
   Splicable from_{kPossible, kPossible};
   Splicable to_{kPossible, kPossible};
-  Direction direction_{from_, to_, pools_, Mode::kUringSplice};
+  Limits limits_{.mode = Mode::kUringSplice};
+  Direction direction_{from_, to_, pools_, limits_};
 };
 
 TEST_F(RingSplices, FillThePipeThenEmptyIt) {
@@ -250,7 +252,8 @@ TEST(Modes, SpliceOnlyWhatCanBeSpliced) {
   for (const auto& [out, in] : {std::pair(kNever, kWorthIt), std::pair(kWorthIt, kNever)}) {
     Splicable from(out, out), to(in, in);
     for (const Mode mode : {Mode::kSplice, Mode::kUringSplice, Mode::kCopy, Mode::kAuto}) {
-      Direction direction(from, to, pools, mode);
+      const Limits limits{.mode = mode};
+      Direction direction(from, to, pools, limits);
       EXPECT_EQ(direction.advance().next, Next::kWaitFrom);
     }
     EXPECT_EQ(from.reads, 4);
@@ -266,7 +269,8 @@ TEST(Modes, LetOthersHaveATurnWhileTheySplice) {
   ASSERT_EQ(::ftruncate(source.get(), kEndless), 0);
   Pools pools;
   Splicable from(kWorthIt, kWorthIt, source.get()), to(kWorthIt, kWorthIt, sink.get());
-  Direction direction(from, to, pools, Mode::kSplice);
+  const Limits limits{.mode = Mode::kSplice};
+  Direction direction(from, to, pools, limits);
   for (std::uint64_t before = 0, turn = 0; turn < 3; ++turn, before = direction.bytes()) {
     EXPECT_EQ(direction.advance().next, Next::kTurn);
     EXPECT_GT(direction.bytes(), before);
@@ -277,10 +281,7 @@ TEST(Modes, LetOthersHaveATurnWhileTheySplice) {
 /// A direction between two real connections.
 class Sockets : public testing::Test {
  protected:
-  explicit Sockets(Mode mode = Mode::kAuto, Thresholds thresholds = {})
-      : direction_(from_, to_, pools_, mode, thresholds) {
-    ::signal(SIGPIPE, SIG_IGN);
-  }
+  explicit Sockets(const Limits& limits = {}) : limits_(limits) { ::signal(SIGPIPE, SIG_IGN); }
 
   /// Moves until it has to wait for the source.
   void run_dry() {
@@ -307,12 +308,13 @@ class Sockets : public testing::Test {
   tests::Connection back_ = tests::connection();
   net::SocketStream from_{std::move(front_.ours)};
   net::SocketStream to_{std::move(back_.ours)};
-  Direction direction_;
+  Limits limits_;
+  Direction direction_{from_, to_, pools_, limits_};
   std::uint64_t seed_ = 0;
 };
 
 struct AlwaysSplicing : Sockets {
-  AlwaysSplicing() : Sockets(Mode::kSplice) {}
+  AlwaysSplicing() : Sockets({.mode = Mode::kSplice}) {}
 };
 
 TEST_F(AlwaysSplicing, CopiesNothing) {
@@ -322,7 +324,7 @@ TEST_F(AlwaysSplicing, CopiesNothing) {
 }
 
 struct AlwaysCopying : Sockets {
-  AlwaysCopying() : Sockets(Mode::kCopy) {}
+  AlwaysCopying() : Sockets({.mode = Mode::kCopy}) {}
 };
 
 TEST_F(AlwaysCopying, SplicesNothing) {
@@ -331,7 +333,7 @@ TEST_F(AlwaysCopying, SplicesNothing) {
 }
 
 struct SplicingSoon : Sockets {
-  SplicingSoon() : Sockets(Mode::kAuto, {.splice_from = 1000, .copy_below = 0}) {}
+  SplicingSoon() : Sockets({.thresholds = {.splice_from = 1000, .copy_below = 0}}) {}
 };
 
 TEST_F(SplicingSoon, KeepsToItsThresholds) {

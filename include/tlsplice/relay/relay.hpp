@@ -75,6 +75,6 @@ struct Limits {
 
 /// All that it is given by reference must live until it returns. Runs on the worker's thread.
 uring::Task<Outcome> run(uring::Ring& ring, uring::Stop& stop, net::Stream& client, net::Stream& target,
-                         Pools& pools, Limits limits, Meter& meter);
+                         Pools& pools, const Limits& limits, Meter& meter);
 
 }  // namespace tlsplice::relay

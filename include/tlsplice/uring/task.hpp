@@ -63,20 +63,19 @@ class [[nodiscard]] Task {
     T take() { return std::move(*value); }
   };
 
-  Task(Task&& other) noexcept : frame_(std::exchange(other.frame_, nullptr)), started_(other.started_) {}
+  Task(Task&& other) noexcept : frame_(std::exchange(other.frame_, nullptr)) {}
   Task(const Task&) = delete;
   Task& operator=(const Task&) = delete;
   Task& operator=(Task&&) = delete;
   ~Task() {
     if (!frame_) return;
-    TLSPLICE_EXPECT(frame_.done() || !started_, "a task was dropped while it ran");
+    TLSPLICE_EXPECT(frame_.done() || !started(), "a task was dropped while it ran");
     frame_.destroy();
   }
 
   bool await_ready() const noexcept { return false; }
   std::coroutine_handle<> await_suspend(std::coroutine_handle<> awaiter) noexcept {
-    TLSPLICE_EXPECT(!started_, "a task is awaited once");
-    started_ = true;
+    TLSPLICE_EXPECT(!started(), "a task is awaited once");
     frame_.promise().awaiter = awaiter;
     return frame_;
   }
@@ -84,8 +83,9 @@ class [[nodiscard]] Task {
 
  private:
   explicit Task(std::coroutine_handle<promise_type> frame) : frame_(frame) {}
+  bool started() const { return frame_.promise().awaiter != nullptr; }
+
   std::coroutine_handle<promise_type> frame_;
-  bool started_ = false;
 };
 
 template <>
