@@ -62,11 +62,11 @@ uring::Task<Handshaken> handshake(uring::Ring& ring, uring::Stop& stop, base::Fd
   {
     uring::Stop within(stop);
     const uring::Deadline deadline(ring, within, limit);
+    // The client's first bytes are rarely there as soon as its connection is.
+    if (role == TlsStream::Role::kServer) co_await uring::readable(ring, within, stream->fd());
     while (!within.requested()) {
-      if (!ring.take_long_step()) {
-        co_await uring::Yield(ring);
-        continue;
-      }
+      co_await uring::LongStep(ring);
+      if (within.requested()) break;
       io = stream->handshake();
       if (io.status == IoStatus::kDone) co_return stream;
       if (io.status == IoStatus::kWantRead) {

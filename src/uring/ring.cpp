@@ -199,7 +199,7 @@ base::Result<void> Ring::run_once() {
   for (Op* op : std::exchange(unsatisfied_, {})) op->begin_anew();
   io_uring_cqe* cqe = nullptr;
   int error = 0;
-  if (!ready_.empty()) {
+  if (!ready_.empty() || !long_steps_.empty()) {
     error = io_uring_submit_and_get_events(ring_.get());
   } else if (timers_.empty()) {
     error = io_uring_submit_and_wait(ring_.get(), 1);
@@ -213,13 +213,20 @@ base::Result<void> Ring::run_once() {
     return base::fail(base::Error::system("io_uring_enter", -error));
   }
   now_ = base::now();
-  long_steps_ = 0;
   collect();
   fire_timers();
   resuming_.swap(ready_);
   for (const std::coroutine_handle<> waiter : resuming_) waiter.resume();
   resuming_.clear();
+  take_long_step();
   return {};
+}
+
+void Ring::take_long_step() {
+  if (long_steps_.empty()) return;
+  const std::coroutine_handle<> waiter = long_steps_.front();
+  long_steps_.pop_front();
+  waiter.resume();
 }
 
 void Ring::fire_timers() {

@@ -343,32 +343,21 @@ Task<void> take_turns(Ring& ring, int number, int turns, std::vector<int>& order
   }
 }
 
-Task<void> take_long_steps(Ring& ring, int steps, unsigned& taken) {
-  while (steps > 0) {
-    if (ring.take_long_step()) {
-      ++taken;
-      --steps;
-    } else {
-      co_await Yield(ring);
-    }
+Task<void> take_long_steps(Ring& ring, int number, int steps, std::vector<int>& order) {
+  for (int i = 0; i < steps; ++i) {
+    co_await LongStep(ring);
+    order.push_back(number);
   }
 }
 
 using YieldTest = Waiting;
 
-TEST_F(YieldTest, FewLongStepsBeginInOneRound) {
-  unsigned taken = 0;
+TEST_F(YieldTest, OneLongStepARoundBehindEveryoneElse) {
   std::vector<int> order;
-  ASSERT_TRUE(ring.take_long_step());  // of the round before: the next one begins anew
-  for (int number = 0; number < 5; ++number) spawn(gate, take_long_steps(ring, 4, taken));
-  spawn(gate, take_turns(ring, 0, 12, order));
-  while (gate.inside() > 0) {
-    const unsigned before = taken;
-    ASSERT_TRUE(ring.run_once().has_value());
-    EXPECT_LE(taken - before, Ring::kLongStepsARound);
-  }
-  EXPECT_EQ(taken, 20u);
-  EXPECT_EQ(order.size(), 12u);
+  for (int number = 1; number <= 3; ++number) spawn(gate, take_long_steps(ring, number, 2, order));
+  spawn(gate, take_turns(ring, 0, 8, order));
+  finish();
+  EXPECT_EQ(order, (std::vector<int>{0, 0, 1, 0, 2, 0, 3, 0, 1, 0, 2, 0, 3, 0}));
 }
 
 TEST_F(YieldTest, LetsEveryoneHaveATurn) {

@@ -115,4 +115,17 @@ class [[nodiscard]] Yield {
   Ring& ring_;
 };
 
+/// Before something that computes for long: lets everyone have a turn who only moves bytes, and those who
+/// wait here already (Ring::post_long_step).
+class [[nodiscard]] LongStep {
+ public:
+  explicit LongStep(Ring& ring) : ring_(ring) {}
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> waiter) const { ring_.post_long_step(waiter); }
+  void await_resume() const noexcept {}
+
+ private:
+  Ring& ring_;
+};
+
 }  // namespace tlsplice::uring

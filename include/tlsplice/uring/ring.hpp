@@ -9,6 +9,7 @@
 
 #include <coroutine>
 #include <cstdint>
+#include <deque>
 #include <memory>
 #include <vector>
 
@@ -129,11 +130,10 @@ class Ring {
   /// Resumes the coroutine in the next round. What keeps a loop that never has to wait fair to the others.
   void post(std::coroutine_handle<> waiter) { ready_.push_back(waiter); }
 
-  /// Whether something that computes for long (a step of a handshake: a signature) may begin in this round:
-  /// the first few who ask may; the others post() themselves and ask again. So a burst of them holds up for
-  /// little those who only move bytes.
-  bool take_long_step() { return ++long_steps_ <= kLongStepsARound; }
-  static constexpr unsigned kLongStepsARound = 2;
+  /// The same for what computes for long (a step of a handshake: a signature). One of these a round, the
+  /// first that came, behind everyone else: a burst of them holds up those who only move bytes for the length
+  /// of one.
+  void post_long_step(std::coroutine_handle<> waiter) { long_steps_.push_back(waiter); }
 
   std::size_t in_flight() const { return in_flight_; }
 
@@ -146,6 +146,7 @@ class Ring {
   io_uring_sqe* entry();
   void cancel(Op& op);
   void collect();
+  void take_long_step();
   void fire_timers();
   bool sooner(std::size_t a, std::size_t b) const { return timers_[a]->due_ < timers_[b]->due_; }
   void swap_timers(std::size_t a, std::size_t b);
@@ -155,11 +156,11 @@ class Ring {
   std::unique_ptr<io_uring> ring_;
   std::vector<std::coroutine_handle<>> ready_;
   std::vector<std::coroutine_handle<>> resuming_;
+  std::deque<std::coroutine_handle<>> long_steps_;
   std::vector<Op*> unsatisfied_;  // ended by the kernel too early; begun anew with the next round
   std::vector<Timer*> timers_;    // a binary heap, the soonest first
   base::Instant now_ = base::now();
   std::size_t in_flight_ = 0;
-  unsigned long_steps_ = 0;  // asked for in this round
 };
 
 /// Stops everything under `stop` when `length` has passed without touch(). One for each phase of a flow.
