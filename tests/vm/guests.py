@@ -4,6 +4,7 @@ because a guest is some ten times slower than its host."""
 
 import os
 import pathlib
+import shlex
 import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
@@ -22,8 +23,8 @@ def unit(room):
     return f"{PROGRAM.parent}/{room}_test --gtest_brief=1"
 
 
-def e2e(suite):
-    return f"{sys.executable} -B {ROOT}/tests/e2e/{suite}"
+def e2e(*suites):
+    return shlex.join([sys.executable, "-B", f"{ROOT}/tests/vm/suites.py", *suites])
 
 
 def run_in_guests(test, steps, seconds, memory=2048, **environment):
