@@ -9,8 +9,8 @@ from guests import e2e, kernels, run_in_guests, unit
 
 # What does not depend on the kernel is asked of one of them.
 STEPS = {
-    "6.1": [unit("steering"), e2e("17_steering_test.py", "24_half_open_test.py", "25_killed_meanwhile_test.py",
-                                  "26_cpus_test.py")],
+    "6.1": [unit("steering"), e2e("17_steering_test.py", "24_half_open_test.py", "26_cpus_test.py",
+                                  "25_killed_meanwhile_test.py")],
     "6.12": [unit("steering"), e2e("17_steering_test.py -k Spread -k NothingLost", "24_half_open_test.py",
                                    "20_numbers_test.py", "26_cpus_test.py")],
 }
