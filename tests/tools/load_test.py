@@ -264,6 +264,23 @@ class LoadTest(unittest.TestCase):
         self.assertEqual((status, result["done"]), (0, 40))
         self.assertGreater(result["seconds"], 39 / 80 * 0.99)
 
+    def test_connections_in_bursts(self):
+        with Serve() as server:
+            status, result, _ = client(server.address, "handshakes", "--count", "40", "--rate", "16", "--burst",
+                                       "20")
+        self.assertEqual((status, result["done"]), (0, 40))
+        self.assertGreater(result["seconds"], 20 / 16 * 0.99)  # the first twenty at once
+        self.assertLess(result["seconds"], 39 / 16 * 0.9)
+
+    def test_a_rate_of_messages(self):
+        for length in (["--count", "40"], ["--seconds", "0.5"]):
+            with self.subTest(length=length), Serve() as server:
+                status, result, _ = client(server.address, "messages", "--connections", "4", "--rate", "80",
+                                           *length)
+            self.assertEqual((status, result["done"]), (0, 4))
+            self.assertGreater(result["seconds"], 39 / 80 * 0.99)
+            self.assertTrue(30 <= result["latency_us"]["count"] <= 41, result)
+
     def test_nobody_there(self):
         with socket.create_server(("127.0.0.1", 0)) as gone:
             address = "127.0.0.1:{}".format(gone.getsockname()[1])

@@ -75,10 +75,16 @@ def resting(bench, proxy, flows, settle):
         raise RuntimeError(f"the flows did not end well through {proxy.name}: {errors}{output}")
 
 
-def start_client(repository, cpu, address, options, case):
+def start_client(repository, cpu, address, options, case, yields=False):
+    """`yields`: it gets the processor only when nobody else wants it."""
+    def prepare():
+        pinned(cpu)
+        if yields:
+            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
     command = [load_program(repository), "client", "--connect", address, "--stall", 3600, *options, *case]
     return subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, preexec_fn=lambda: pinned(cpu))
+                            stderr=subprocess.PIPE, text=True, preexec_fn=prepare)
 
 
 def openssl_speed(*arguments):

@@ -23,24 +23,40 @@ std::chrono::nanoseconds in_seconds(double seconds) {
   return std::chrono::duration_cast<std::chrono::nanoseconds>(std::chrono::duration<double>(seconds));
 }
 
+/// At that many a second, the first at once.
+std::uint64_t due_by(std::chrono::duration<double> passed, double rate) {
+  return static_cast<std::uint64_t>(passed.count() * rate) + 1;
+}
+
 }  // namespace
 
 int messages(const ClientOptions& client, const MessagesOptions& options) {
-  std::uint64_t left = options.count;
-  std::optional<base::Instant> until;  // since the first question: connections open at the same time
+  std::uint64_t asked = 0;
+  std::optional<base::Instant> since;  // the first question: connections open at the same time
+  const auto due = [&](base::Instant now) {
+    return options.rate == 0 || asked < due_by(now - *since, options.rate);
+  };
   const AskNext ask = [&](base::Instant now) {
-    if (options.seconds > 0) {
-      if (!until) until = now + in_seconds(options.seconds);
-      return now < *until ? Next::kExchange : Next::kEnd;
-    }
-    if (left == 0) return Next::kEnd;
-    --left;
+    if (!since) since = now;
+    const bool end =
+        options.seconds > 0 ? now - *since >= in_seconds(options.seconds) : asked == options.count;
+    if (end) return Next::kEnd;
+    if (!due(now)) return Next::kRest;
+    ++asked;
     return Next::kExchange;
   };
   const auto talk = [&](const Crew::Opened& opened) {
     return messages_client(messages_plan(client, opened.id, options.size), ask, opened.latencies);
   };
-  return run_to_the_end("messages", client, options.connections, options.connections, talk);
+  if (options.rate == 0)
+    return run_to_the_end("messages", client, options.connections, options.connections, talk);
+  auto begun = Run::begin("messages", client, options.connections, talk);
+  if (!begun) return cannot(begun.error());
+  Run& run = **begun;
+  while (run.turn(options.connections, kRateTick)) {
+    if (since && due(base::now())) run.loop().poke_all();
+  }
+  return run.finish();
 }
 
 int handshakes(const ClientOptions& client, const HandshakesOptions& options) {
@@ -50,11 +66,11 @@ int handshakes(const ClientOptions& client, const HandshakesOptions& options) {
   auto begun = Run::begin("handshakes", client, options.count, talk);
   if (!begun) return cannot(begun.error());
   Run& run = **begun;
+  const std::uint64_t burst = std::max<std::uint64_t>(options.burst, 1);
   const base::Instant start = base::now();
   const auto may_be_open = [&] {
-    const std::chrono::duration<double> passed = base::now() - start;
-    const auto due = static_cast<std::uint64_t>(passed.count() * options.rate) + 1;
-    const std::uint64_t more = due - std::min(due, run.crew().tally().flows);
+    const std::uint64_t bursts = due_by(base::now() - start, options.rate / static_cast<double>(burst));
+    const std::uint64_t more = bursts * burst - std::min(bursts * burst, run.crew().tally().flows);
     return std::min(options.concurrency, run.crew().open() + more);
   };
   while (run.turn(may_be_open(), kRateTick)) continue;

@@ -121,6 +121,7 @@ void setup_cases(CLI::App& client, Options& options, Chosen& chosen) {
   add_number(messages_case, "--connections", options.messages.connections, "At the same time");
   add_number(messages_case, "--count", options.messages.count, "Exchanges over all connections");
   add_number(messages_case, "--seconds", options.messages.seconds, "For that long, instead of a count");
+  add_number(messages_case, "--rate", options.messages.rate, "Requests a second, at most");
 
   CLI::App& handshakes_case =
       add_case(client, "handshakes", "Connections: full handshake, one byte each way, end", chosen, options,
@@ -128,6 +129,7 @@ void setup_cases(CLI::App& client, Options& options, Chosen& chosen) {
   add_number(handshakes_case, "--count", options.handshakes.count, "Connections");
   add_number(handshakes_case, "--concurrency", options.handshakes.concurrency, "At the same time");
   add_number(handshakes_case, "--rate", options.handshakes.rate, "Begun a second, at most");
+  add_number(handshakes_case, "--burst", options.handshakes.burst, "Of --rate, begun at the same time");
 
   CLI::App& idle_case = add_case(client, "idle", "Flows that rest after one exchange", chosen, options,
                                  [](const Options& o) { return idle(o.client, o.idle); });

@@ -45,12 +45,14 @@ struct MessagesOptions {
   std::uint64_t connections = 32;
   std::uint64_t count = 100'000;  // over all connections
   double seconds = 0;             // instead of a count, unless 0
+  double rate = 0;  // requests a second, as far as the answers let them; 0: each follows the answer before
 };
 
 struct HandshakesOptions {
   std::uint64_t count = 1000;
   std::uint64_t concurrency = 8;
-  double rate = 0;  // begun a second, as far as concurrency lets them; 0: as many as it lets
+  double rate = 0;          // begun a second, as far as concurrency lets them; 0: as many as it lets
+  std::uint64_t burst = 1;  // of these, that many at the same time
 };
 
 struct IdleOptions {
