@@ -64,11 +64,11 @@ class BenchTest(unittest.TestCase):
         self.assertEqual(children_of_anyone(mark.encode()), [])
 
     def test_what_flows_cost_each_other(self):
-        table, results = self.run_case("beside-handshakes", "--rounds", "1")
-        row = results["beside-handshakes"]["tlsplice"]
+        table, results = self.run_case("beside-bursts", "--rounds", "1")
+        row = results["beside-bursts"]["tlsplice"]
         self.assertTrue(0 < row["p50_us"] <= row["p99_us"], row)
         self.assertGreater(row["handshakes_per_second"], 20)
-        self.assertIn("beside-handshakes: ", table)
+        self.assertIn("beside-bursts: ", table)
 
     def test_arguments(self):
         for arguments, text in ((["--help"], "tls-tls"), (["no-such-case"], "invalid choice"),

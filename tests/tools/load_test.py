@@ -266,8 +266,8 @@ class LoadTest(unittest.TestCase):
 
     def test_connections_in_bursts(self):
         with Serve() as server:
-            status, result, _ = client(server.address, "handshakes", "--count", "40", "--rate", "16", "--burst",
-                                       "20")
+            status, result, _ = client(server.address, "handshakes", "--count", "40", "--rate", "16",
+                                       "--burst", "20")
         self.assertEqual((status, result["done"]), (0, 40))
         self.assertGreater(result["seconds"], 20 / 16 * 0.99)  # the first twenty at once
         self.assertLess(result["seconds"], 39 / 16 * 0.9)
