@@ -218,15 +218,19 @@ base::Result<void> Ring::run_once() {
   resuming_.swap(ready_);
   for (const std::coroutine_handle<> waiter : resuming_) waiter.resume();
   resuming_.clear();
-  take_long_step();
+  take_long_steps();
   return {};
 }
 
-void Ring::take_long_step() {
+void Ring::take_long_steps() {
   if (long_steps_.empty()) return;
-  const std::coroutine_handle<> waiter = long_steps_.front();
-  long_steps_.pop_front();
-  waiter.resume();
+  const base::Instant begun = base::now();
+  const auto of_the_others = begun - now_;
+  do {
+    const std::coroutine_handle<> waiter = long_steps_.front();
+    long_steps_.pop_front();
+    waiter.resume();
+  } while (!long_steps_.empty() && base::now() - begun < of_the_others);
 }
 
 void Ring::fire_timers() {

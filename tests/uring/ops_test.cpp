@@ -343,21 +343,50 @@ Task<void> take_turns(Ring& ring, int number, int turns, std::vector<int>& order
   }
 }
 
-Task<void> take_long_steps(Ring& ring, int number, int steps, std::vector<int>& order) {
+void compute_for(base::Milliseconds length) {
+  for (const base::Instant end = base::now() + length; base::now() < end;) continue;
+}
+
+Task<void> take_long_steps(Ring& ring, int steps, base::Milliseconds each, int& taken) {
   for (int i = 0; i < steps; ++i) {
     co_await LongStep(ring);
-    order.push_back(number);
+    compute_for(each);
+    ++taken;
+  }
+}
+
+/// In each of its turns `taken` is what the rounds before have taken.
+Task<void> take_turns_beside(Ring& ring, int turns, base::Milliseconds each, const int& taken,
+                             std::vector<int>& seen) {
+  for (int i = 0; i < turns; ++i) {
+    co_await Yield(ring);
+    seen.push_back(taken);
+    compute_for(each);
   }
 }
 
 using YieldTest = Waiting;
 
-TEST_F(YieldTest, OneLongStepARoundBehindEveryoneElse) {
-  std::vector<int> order;
-  for (int number = 1; number <= 3; ++number) spawn(gate, take_long_steps(ring, number, 2, order));
-  spawn(gate, take_turns(ring, 0, 8, order));
+TEST_F(YieldTest, OneLongStepARoundBehindThoseWhoAreQuick) {
+  int taken = 0;
+  std::vector<int> seen;
+  for (int number = 0; number < 3; ++number) spawn(gate, take_long_steps(ring, 2, Milliseconds(50), taken));
+  spawn(gate, take_turns_beside(ring, 6, Milliseconds(0), taken, seen));
   finish();
-  EXPECT_EQ(order, (std::vector<int>{0, 0, 1, 0, 2, 0, 3, 0, 1, 0, 2, 0, 3, 0}));
+  EXPECT_EQ(seen, (std::vector<int>{0, 1, 2, 3, 4, 5}));
+  EXPECT_EQ(taken, 6);
+}
+
+TEST_F(YieldTest, LongStepsHaveAsMuchTimeAsTheOthers) {
+  int taken = 0;
+  std::vector<int> seen;
+  for (int number = 0; number < 3; ++number) spawn(gate, take_long_steps(ring, 100, Milliseconds(1), taken));
+  spawn(gate, take_turns_beside(ring, 6, Milliseconds(20), taken, seen));
+  while (seen.size() < 6) ASSERT_TRUE(ring.run_once().has_value());
+  EXPECT_GE(seen.back(), 5 * 5) << "of the five rounds before, each of 20 ms for others";
+  EXPECT_LE(seen.back(), 5 * 50);
+  finish();
+  EXPECT_EQ(taken, 300);
 }
 
 TEST_F(YieldTest, LetsEveryoneHaveATurn) {

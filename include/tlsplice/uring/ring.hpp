@@ -130,9 +130,10 @@ class Ring {
   /// Resumes the coroutine in the next round. What keeps a loop that never has to wait fair to the others.
   void post(std::coroutine_handle<> waiter) { ready_.push_back(waiter); }
 
-  /// The same for what computes for long (a step of a handshake: a signature). One of these a round, the
-  /// first that came, behind everyone else: a burst of them holds up those who only move bytes for the length
-  /// of one.
+  /// The same for what computes for long (a step of a handshake: a signature). It comes behind everyone else
+  /// of a round, in the order of posting: one step, and more only while all of them together have had less
+  /// time than the others in this round. So a burst of them holds up for little those who only move bytes,
+  /// and is not starved by them either.
   void post_long_step(std::coroutine_handle<> waiter) { long_steps_.push_back(waiter); }
 
   std::size_t in_flight() const { return in_flight_; }
@@ -146,7 +147,7 @@ class Ring {
   io_uring_sqe* entry();
   void cancel(Op& op);
   void collect();
-  void take_long_step();
+  void take_long_steps();
   void fire_timers();
   bool sooner(std::size_t a, std::size_t b) const { return timers_[a]->due_ < timers_[b]->due_; }
   void swap_timers(std::size_t a, std::size_t b);
