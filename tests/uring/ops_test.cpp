@@ -1,6 +1,6 @@
 // Promised: each awaitable yields the kernel's answer; -ECANCELED when its Stop was requested before it
 // began, before it was submitted or in flight; and the answer that it has when the request comes too late.
-// Checked for Poll, Sleep and Yield on pipes; Connect and Failure have files of their own.
+// Checked for Poll, Sleep and Splice on pipes; Connect, Failure and the turns have files of their own.
 #include "tlsplice/uring/ops.hpp"
 
 #include <gtest/gtest.h>
@@ -334,77 +334,6 @@ TEST_F(SleepTest, TheShorterWakesFirst) {
   for (const int ms : {30, 10, 20, 0, 40}) spawn(gate, note_after(ring, stop, Milliseconds(ms), order));
   finish();
   EXPECT_EQ(order, (std::vector<long>{0, 10, 20, 30, 40}));
-}
-
-Task<void> take_turns(Ring& ring, int number, int turns, std::vector<int>& order) {
-  for (int i = 0; i < turns; ++i) {
-    order.push_back(number);
-    co_await Yield(ring);
-  }
-}
-
-void compute_for(base::Milliseconds length) {
-  for (const base::Instant end = base::now() + length; base::now() < end;) continue;
-}
-
-Task<void> take_long_steps(Ring& ring, int steps, base::Milliseconds each, int& taken) {
-  for (int i = 0; i < steps; ++i) {
-    co_await LongStep(ring);
-    compute_for(each);
-    ++taken;
-  }
-}
-
-/// In each of its turns `taken` is what the rounds before have taken.
-Task<void> take_turns_beside(Ring& ring, int turns, base::Milliseconds each, const int& taken,
-                             std::vector<int>& seen) {
-  for (int i = 0; i < turns; ++i) {
-    co_await Yield(ring);
-    seen.push_back(taken);
-    compute_for(each);
-  }
-}
-
-using YieldTest = Waiting;
-
-TEST_F(YieldTest, OneLongStepARoundBehindThoseWhoAreQuick) {
-  int taken = 0;
-  std::vector<int> seen;
-  for (int number = 0; number < 3; ++number) spawn(gate, take_long_steps(ring, 2, Milliseconds(50), taken));
-  spawn(gate, take_turns_beside(ring, 6, Milliseconds(0), taken, seen));
-  finish();
-  EXPECT_EQ(seen, (std::vector<int>{0, 1, 2, 3, 4, 5}));
-  EXPECT_EQ(taken, 6);
-}
-
-TEST_F(YieldTest, LongStepsHaveAsMuchTimeAsTheOthers) {
-  int taken = 0;
-  std::vector<int> seen;
-  for (int number = 0; number < 3; ++number) spawn(gate, take_long_steps(ring, 100, Milliseconds(1), taken));
-  spawn(gate, take_turns_beside(ring, 6, Milliseconds(20), taken, seen));
-  while (seen.size() < 6) ASSERT_TRUE(ring.run_once().has_value());
-  EXPECT_GE(seen.back(), 5 * 5) << "of the five rounds before, each of 20 ms for others";
-  EXPECT_LE(seen.back(), 5 * 50);
-  finish();
-  EXPECT_EQ(taken, 300);
-}
-
-TEST_F(YieldTest, LetsEveryoneHaveATurn) {
-  std::vector<int> order;
-  for (int number = 0; number < 3; ++number) spawn(gate, take_turns(ring, number, 3, order));
-  finish();
-  EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 0, 1, 2, 0, 1, 2}));
-}
-
-TEST_F(YieldTest, DoesNotStarveTheRing) {
-  std::vector<int> order;
-  put_byte(pipe);
-  spawn(gate, take_turns(ring, 0, 1000, order));
-  spawn(gate, wait_readable(ring, stop, pipe.read_end.get(), answer));
-  for (int round = 0; round < 10; ++round) ASSERT_TRUE(ring.run_once().has_value());
-  EXPECT_EQ(answer, POLLIN);
-  EXPECT_LT(order.size(), 1000u);
-  finish();
 }
 
 }  // namespace

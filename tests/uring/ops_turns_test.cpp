@@ -1,0 +1,105 @@
+// Promised: whoever yields lets everyone else have a turn, in their order, and the ring its completions; what
+// computes for long comes behind those who are quick, one step a round, and has as much time as those who are
+// not.
+#include <gtest/gtest.h>
+#include <poll.h>
+#include <unistd.h>
+
+#include <vector>
+
+#include "../base/child.hpp"
+#include "../tls/loopback.hpp"
+#include "tlsplice/uring/ops.hpp"
+
+namespace tlsplice::uring {
+namespace {
+
+using base::Milliseconds;
+using tests::World;
+
+struct Turns : testing::Test {
+  World world;
+  Ring& ring = world.ring();
+  Gate gate{ring};
+
+  void finish() { world.run_until_empty(gate); }
+};
+
+Task<void> take_turns(Ring& ring, int number, int turns, std::vector<int>& order) {
+  for (int i = 0; i < turns; ++i) {
+    order.push_back(number);
+    co_await Yield(ring);
+  }
+}
+
+void compute_for(base::Milliseconds length) {
+  for (const base::Instant end = base::now() + length; base::now() < end;) continue;
+}
+
+Task<void> take_long_steps(Ring& ring, int steps, base::Milliseconds each, int& taken) {
+  for (int i = 0; i < steps; ++i) {
+    co_await LongStep(ring);
+    compute_for(each);
+    ++taken;
+  }
+}
+
+/// In each of its turns `taken` is what the rounds before have taken.
+Task<void> take_turns_beside(Ring& ring, int turns, base::Milliseconds each, const int& taken,
+                             std::vector<int>& seen) {
+  for (int i = 0; i < turns; ++i) {
+    co_await Yield(ring);
+    seen.push_back(taken);
+    compute_for(each);
+  }
+}
+
+TEST_F(Turns, OneLongStepARoundBehindThoseWhoAreQuick) {
+  int taken = 0;
+  std::vector<int> seen;
+  for (int number = 0; number < 3; ++number) spawn(gate, take_long_steps(ring, 2, Milliseconds(50), taken));
+  spawn(gate, take_turns_beside(ring, 6, Milliseconds(0), taken, seen));
+  finish();
+  EXPECT_EQ(seen, (std::vector<int>{0, 1, 2, 3, 4, 5}));
+  EXPECT_EQ(taken, 6);
+}
+
+TEST_F(Turns, LongStepsHaveAsMuchTimeAsTheOthers) {
+  int taken = 0;
+  std::vector<int> seen;
+  for (int number = 0; number < 3; ++number) spawn(gate, take_long_steps(ring, 100, Milliseconds(1), taken));
+  spawn(gate, take_turns_beside(ring, 6, Milliseconds(20), taken, seen));
+  while (seen.size() < 6) ASSERT_TRUE(ring.run_once().has_value());
+  EXPECT_GE(seen.back(), 5 * 5) << "of the five rounds before, each of 20 ms for others";
+  EXPECT_LE(seen.back(), 5 * 50);
+  finish();
+  EXPECT_EQ(taken, 300);
+}
+
+TEST_F(Turns, LetEveryoneHaveOne) {
+  std::vector<int> order;
+  for (int number = 0; number < 3; ++number) spawn(gate, take_turns(ring, number, 3, order));
+  finish();
+  EXPECT_EQ(order, (std::vector<int>{0, 1, 2, 0, 1, 2, 0, 1, 2}));
+}
+
+Task<void> poll_for_input(Ring& ring, Stop& stop, int fd, int& events) {
+  events = co_await readable(ring, stop, fd);
+}
+
+TEST_F(Turns, DoNotStarveTheRing) {
+  const tests::Pipe pipe;
+  ASSERT_EQ(::write(pipe.write_end.get(), "x", 1), 1);
+  Stop stop;
+  int events = 0;
+  std::vector<int> order;
+  spawn(gate, take_turns(ring, 0, 1000, order));
+  spawn(gate, poll_for_input(ring, stop, pipe.read_end.get(), events));
+  for (int round = 0; round < 10; ++round) ASSERT_TRUE(ring.run_once().has_value());
+  EXPECT_EQ(events, POLLIN);
+  EXPECT_LT(order.size(), 1000u);
+  finish();
+}
+
+}  // namespace
+}  // namespace tlsplice::uring
