@@ -18,7 +18,7 @@ FEW, MANY = 100, 10_000
 MESSAGES = 100_000  # a round, each of 64 bytes
 MESSAGES_IN_GUEST = 10_000
 RATE = 500
-BURST = 6  # connections that a browser opens to a host at once
+BURST = 50  # clients that come back together, after an interruption
 MESSAGE_RATE = 2000
 SECONDS = 5
 MESSAGES_CONNECTIONS = 32
@@ -121,4 +121,4 @@ def _beside_new(name, burst, what):
 ALL = {"beside-idle": ("the cost of messages beside 10,000 flows that rest, against 100", idle, idle_table),
        "beside-handshakes": _beside_new("beside-handshakes", 1,
                                         "latency of 1 KiB messages beside 500 new connections a second"),
-       "beside-bursts": _beside_new("beside-bursts", BURST, "the same, when they begin six at a time")}
+       "beside-bursts": _beside_new("beside-bursts", BURST, "the same, when they begin fifty at a time")}
