@@ -7,14 +7,12 @@
 #include <string>
 #include <vector>
 
+#include "http.hpp"
 #include "loop.hpp"
-#include "response_head.hpp"
 #include "tlsplice/base/fd.hpp"
 #include "tlsplice/net/address.hpp"
 #include "tlsplice/targets/health.hpp"
 #include "tlsplice/tls/context.hpp"
-
-struct bufferevent;
 
 namespace tlsplice::monitor {
 
@@ -23,6 +21,7 @@ struct Question {
   policy::HealthCheck settings;
   std::uint16_t listener_port = 0;        // of the Host header
   std::vector<std::byte> header;          // proxy protocol, before everything else; empty: none
+  Http* http = nullptr;                   // of HTTP and HTTPS checks
   const tls::Context* context = nullptr;  // of HTTPS checks
 };
 
@@ -46,30 +45,27 @@ class Check {
   void start();
 
  private:
-  enum class Stage : std::uint8_t { kIdle, kConnecting, kHandshake, kAsking, kAnswered };
+  enum class Stage : std::uint8_t { kIdle, kConnecting, kAsking, kAnswered };
 
   void connected();
   bool introduce();
   void ask();
-  void read();
-  void ended(short what);
+  void heard();
+  void judge(unsigned status);
   void expire();
   void close();
   void answer(const std::optional<Answer>& answer);
   void fail(std::string_view reason, std::string detail);
-  std::string request() const;
 
   event_base* loop_;
   const Question& question_;
   net::Address target_;
   Done done_;
-  base::Fd socket_;
+  base::Fd socket_;  // until the exchange has it
   std::optional<Event> writable_;
   Event deadline_;
-  bufferevent* stream_ = nullptr;  // owns the socket once it is there
+  std::unique_ptr<Exchange> exchange_;
   Stage stage_ = Stage::kIdle;
-  ResponseHead head_;
-  std::size_t drained_ = 0;
 };
 
 }  // namespace tlsplice::monitor

@@ -13,6 +13,10 @@ bool wants_tls(const WatchedGroup& watched) {
   return watched.checked() && watched.group.health_check.protocol == policy::CheckProtocol::kHttps;
 }
 
+bool wants_http(const WatchedGroup& watched) {
+  return watched.checked() && watched.group.health_check.protocol != policy::CheckProtocol::kTcp;
+}
+
 }  // namespace
 
 struct Health::Group {
@@ -36,6 +40,11 @@ base::Result<std::unique_ptr<Health>> Health::begin(const Setup& setup) {
     if (!context) return base::fail(std::move(context.error()));
     health->context_.emplace(std::move(*context));
   }
+  if (std::ranges::any_of(setup.groups, wants_http)) {
+    auto http = Http::make(setup.loop, health->context_.has_value());
+    if (!http) return base::fail(std::move(http.error()));
+    health->http_ = std::move(*http);
+  }
   std::size_t row = 0;
   base::Milliseconds delay{0};
   for (std::size_t i = 0; i < setup.groups.size(); ++i) {
@@ -56,6 +65,7 @@ void Health::add(std::size_t place, std::size_t first_row, base::Milliseconds de
       Group{.question = {.settings = configured.health_check,
                          .listener_port = setup_.groups[place].listener_port,
                          .header = {},
+                         .http = http_.get(),
                          .context = wants_tls(setup_.groups[place]) ? &*context_ : nullptr},
             .minimum = configured.minimum_healthy_targets,
             .row = setup_.table.group(place),

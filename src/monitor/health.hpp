@@ -32,6 +32,7 @@ class Health {
 
   Setup setup_;
   std::optional<tls::Context> context_;
+  std::unique_ptr<Http> http_;
   base::OncePerSecond shortages_;
   std::vector<std::unique_ptr<Group>> groups_;
 };

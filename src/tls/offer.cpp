@@ -51,14 +51,11 @@ Missing why_not(SSL_CTX* probe, const std::string& name, KeyKind key) {
   return {};
 }
 
-base::Result<void> set_suites(SSL_CTX* context, const SslPolicy& policy, KeyKind key, Offer& offer) {
-  std::vector<std::string> older;
-  std::vector<std::string> tls13;
+base::Result<void> choose_suites(SSL_CTX* context, const SslPolicy& policy, KeyKind key, Offer& offer) {
   for (const std::string& name : policy.ciphers) {
     Missing missing = why_not(context, name, key);
     if (missing.name.empty()) {
       offer.ciphers.push_back(name);
-      (is_tls13_suite(name) ? tls13 : older).push_back(name);
     } else {
       offer.missing.push_back(std::move(missing));
     }
@@ -67,14 +64,20 @@ base::Result<void> set_suites(SSL_CTX* context, const SslPolicy& policy, KeyKind
     return base::fail(
         base::Error::invalid("none of the cipher suites of " + policy.name + " can be offered"));
   }
-  // The empty TLS 1.3 list is set as well: OpenSSL's default would offer suites that the policy does not
-  // have. The older list cannot be empty; a TLS 1.3 policy never negotiates from it.
-  SSL_CTX_set_ciphersuites(context, join(tls13).c_str());
-  if (!older.empty()) SSL_CTX_set_cipher_list(context, join(older).c_str());
   return {};
 }
 
-void set_groups(SSL_CTX* context, const SslPolicy& policy, Offer& offer) {
+/// The empty TLS 1.3 list is set as well: OpenSSL's default would offer suites that the policy does not have.
+/// The older list cannot be empty; a TLS 1.3 policy never negotiates from it.
+void set_suites(SSL_CTX* context, const std::vector<std::string>& names) {
+  std::vector<std::string> older;
+  std::vector<std::string> tls13;
+  for (const std::string& name : names) (is_tls13_suite(name) ? tls13 : older).push_back(name);
+  SSL_CTX_set_ciphersuites(context, join(tls13).c_str());
+  if (!older.empty()) SSL_CTX_set_cipher_list(context, join(older).c_str());
+}
+
+void choose_groups(SSL_CTX* context, const SslPolicy& policy, Offer& offer) {
   for (const std::string& name : policy.groups) {
     if (SSL_CTX_set1_groups_list(context, name.c_str()) == 1) {
       offer.groups.push_back(name);
@@ -83,7 +86,6 @@ void set_groups(SSL_CTX* context, const SslPolicy& policy, Offer& offer) {
     }
   }
   take_error();
-  if (!offer.groups.empty()) SSL_CTX_set1_groups_list(context, join(offer.groups).c_str());
 }
 
 base::Result<void> set_protocols(SSL_CTX* context, const SslPolicy& policy, Offer& offer) {
@@ -117,10 +119,16 @@ void set_security_level(SSL_CTX* context, const SslPolicy& policy) {
   SSL_CTX_set_security_level(context, legacy ? kLegacySecurityLevel : kSecurityLevel);
 }
 
+void set_suites_and_groups(SSL_CTX* context, const Offer& offer) {
+  set_suites(context, offer.ciphers);
+  if (!offer.groups.empty()) SSL_CTX_set1_groups_list(context, join(offer.groups).c_str());
+}
+
 base::Result<Offer> apply(SSL_CTX* context, const SslPolicy& policy, KeyKind key) {
   Offer offer;
-  if (auto set = set_suites(context, policy, key, offer); !set) return base::fail(set.error());
-  set_groups(context, policy, offer);
+  if (auto chosen = choose_suites(context, policy, key, offer); !chosen) return base::fail(chosen.error());
+  choose_groups(context, policy, offer);
+  set_suites_and_groups(context, offer);
   if (auto set = set_protocols(context, policy, offer); !set) return base::fail(set.error());
   return offer;
 }

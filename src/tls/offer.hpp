@@ -19,6 +19,9 @@ enum class KeyKind : std::uint8_t { kEither, kRsa, kEc };
 /// Before the certificate is loaded, which judges its key by the level.
 void set_security_level(SSL_CTX* context, const policy::SslPolicy& policy);
 
+/// What was found to be on offer, without trying each again.
+void set_suites_and_groups(SSL_CTX* context, const Offer& offer);
+
 /// Fails when nothing of the policy can be offered.
 base::Result<Offer> apply(SSL_CTX* context, const policy::SslPolicy& policy, KeyKind key);
 

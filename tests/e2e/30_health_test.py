@@ -17,8 +17,10 @@ from certificates import certificates
 from exposition import ask_promtool, request, scrape
 from harness import Proxy, group, needs_root, reserve_port, scaled, service, tcp_listener, wait_until
 from health_targets import INTERVAL, TIMEOUT, TIMES, HttpTarget, RawTarget, answers, ask, http_check
+from hello import parse_client_hello
 from maps import Numbers
 from peers import RESET, Target, exchange_of, serve_echo
+from policies import document_policies
 from proxy_headers import CRC32C, NOOP, SIGNATURE, Haproxy, crc32c, split_tlvs
 
 SLACK = scaled(3, 10)  # of a machine that does other things as well
@@ -148,7 +150,7 @@ class Http(Health):
                    "interim_for_ever": (failed, "longer than 16 KiB"),
                    "drop_by_drop": ("Target.Timeout", "no response within"),
                    "silent": ("Target.Timeout", "no response within"),
-                   "garbage": (failed, "a byte of zero in its headers"),
+                   "garbage": (failed, "its first line is none of HTTP/1"),
                    "hang_up": (failed, "read the response: "),
                    "hang_up_hard": (failed, "Connection reset by peer")}
         made = {name: self.target(getattr(targets, name), kind=RawTarget) for name in hostile}
@@ -277,6 +279,14 @@ class Introduced(Health):
         self.assertEqual([(kind, len(value)) for kind, value in tlvs], [(CRC32C, 4), (NOOP, 74)])
         self.assertEqual(tlvs[0][1], crc32c(raw[:19] + bytes(4) + raw[23:100]).to_bytes(4, "big"))
 
+    def expect_flows_hello(self, hello):
+        """What a flow's connection to a TLS target offers, without a name, ALPN or a ticket."""
+        policy = next(p for p in document_policies() if p.name == "ELBSecurityPolicy-2016-08")
+        suites, session_id, extensions = parse_client_hello(hello)
+        offered = [suite for suite in suites if suite != 0xFF]  # that is "no renegotiation" (RFC 5746)
+        self.assertEqual(offered, list(policy.ciphers))
+        self.assertEqual((session_id, extensions.keys() & {0, 16, 35, 43, 51}), (b"", set()))
+
     def test_haproxy_takes_it(self):
         """It refuses a connection without one, and answers HTTP only behind one."""
         haproxy = self.enterContext(Haproxy(certificates().leaf()))
@@ -286,7 +296,7 @@ class Introduced(Health):
                 self.assertEqual(self.proxy.wait_events("target_health")[0]["state"], "healthy")
 
     def test_byte_for_byte(self):
-        for protocol, then in ("TCP", b""), ("HTTP", b"GET / HTTP/1.1\r\n"), ("HTTPS", b"\x16\x03"):
+        for protocol, then in ("TCP", b""), ("HTTP", b"GET / HTTP/1.1\r\n"), ("HTTPS", b"\x16\x03\1"):
             with self.subTest(protocol):
                 got, ended = [], threading.Event()
 
@@ -300,6 +310,8 @@ class Introduced(Health):
                                  and bytes(got[0]))
                 self.expect_local(raw)
                 self.assertEqual(raw[100:100 + len(then)], then)
+                if protocol == "HTTPS":
+                    self.expect_flows_hello(raw[100:])
                 if protocol == "TCP":
                     self.assertTrue(ended.wait(harness.PATIENCE))
                     self.assertEqual(len(got[0]), 100)

@@ -10,7 +10,7 @@ FOREIGN_HEADERS = {
     r"openssl/": ("tls",), r"liburing": ("uring",), r"toml\+\+/|toml\.hpp": ("policy",), r"CLI/": ("cli",),
     r"linux/tls\.h": ("ktls", "netlink"), r"bpf/": ("steering",), r"netlink/": ("netlink",),
     r"nlohmann/": ("admin", "control", "master", "cli"), r"n?curses\.h": ("cli",),
-    r"microhttpd\.h": ("monitor",), r"event2/": ("monitor",),
+    r"microhttpd\.h": ("monitor",), r"event2/": ("monitor",), r"curl/": ("monitor",),
 }
 HEADING = re.compile(r"^\|\s*room\s*\|\s*what lives there\s*\|\s*may use\s*\|\s*$")
 TOP_ROOM = "cli"  # the program itself: no library, may use every room
