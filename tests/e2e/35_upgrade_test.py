@@ -10,6 +10,7 @@ import pathlib
 import shutil
 import signal
 import socket
+import subprocess
 import tempfile
 import time
 import unittest
@@ -39,10 +40,11 @@ class Upgrade(unittest.TestCase):
         return self.proxy
 
     def install(self, content=None):
-        """Another file where the program is: a copy, or this text."""
+        """Another file where the program is: a copy, or this text. Another process copies: what a thread of
+        this one forks meanwhile would keep the file open for writing, and so from being executed."""
         new = self.program.with_name("new")
         if content is None:
-            shutil.copy2(harness.PROGRAM, new)
+            subprocess.run(["cp", harness.PROGRAM, new], check=True)
         else:
             new.write_text(content)
             new.chmod(0o755)
