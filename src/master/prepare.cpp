@@ -8,6 +8,7 @@
 #include <tuple>
 
 #include "names.hpp"
+#include "tlsplice/monitor/monitor.hpp"
 
 namespace tlsplice::master {
 namespace {
@@ -78,9 +79,20 @@ void lay_out_numbers(const policy::Config& config, Prepared& prepared) {
   if (!targets.empty()) numbers.targets = std::move(targets);  // a map has a row at least
 }
 
-/// ktls = "require" where the kernel has none: every flow would be refused.
+/// Checks over HTTP without the library for it: no target would ever be healthy.
+void require_http(const policy::Config& config, std::vector<Mistake>& mistakes) {
+  for (const policy::TargetGroup& group : config.target_groups) {
+    const policy::HealthCheck& check = group.health_check;
+    if (!check.enabled || check.protocol == policy::CheckProtocol::kTcp) continue;
+    if (auto why = monitor::why_no_http_checks(check.protocol == policy::CheckProtocol::kHttps))
+      mistakes.push_back({group.place, "target_group.health_check.protocol", std::move(*why)});
+  }
+}
+
+/// And ktls = "require" where the kernel has none: every flow would be refused.
 std::vector<Mistake> unmet_requirements(const policy::Config& config, const ktls::Support& kernel) {
   std::vector<Mistake> mistakes;
+  require_http(config, mistakes);
   if (kernel.ulp) return mistakes;
   const auto require = [&](policy::Ktls wish, const policy::Place& place, const char* key) {
     if (wish == policy::Ktls::kRequire)

@@ -1,7 +1,13 @@
 #include "curl.hpp"
 
 #include <dlfcn.h>
+#include <fcntl.h>
 #include <fmt/format.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "tlsplice/base/fd.hpp"
+#include "tlsplice/monitor/monitor.hpp"
 
 namespace tlsplice::monitor {
 namespace {
@@ -54,10 +60,38 @@ base::Result<Curl> find_all() {
 
 }  // namespace
 
-base::Result<const Curl*> Curl::load() {
+base::Result<const Curl*> Curl::load(bool tls) {
   static const base::Result<Curl> loaded = find_all();
   if (!loaded) return base::fail(loaded.error());
+  if (tls && !loaded->shares_openssl) {
+    return base::fail(base::Error::invalid(
+        "health checks over HTTPS need a libcurl.so.4 that uses the OpenSSL tlsplice is linked with"));
+  }
   return &*loaded;
+}
+
+std::optional<std::string> why_no_http_checks(bool https) {
+  static bool found[] = {false, false};
+  if (found[https]) return std::nullopt;
+  int ends[2];
+  if (::pipe2(ends, O_CLOEXEC) != 0) return std::nullopt;  // nothing is known; the monitor will say it
+  const base::Fd reading(ends[0]);
+  base::Fd writing(ends[1]);
+  const pid_t process = ::fork();
+  if (process < 0) return std::nullopt;
+  if (process == 0) {
+    const auto curl = Curl::load(https);
+    const std::string words = curl ? "" : curl.error().text();
+    ::_exit(::write(writing.get(), words.data(), words.size()) == std::ssize(words) ? 0 : 1);
+  }
+  writing.reset();
+  std::string words(4096, '\0');
+  const ssize_t size = ::read(reading.get(), words.data(), words.size());
+  ::waitpid(process, nullptr, 0);
+  found[https] = size == 0;
+  if (size <= 0) return std::nullopt;
+  words.resize(static_cast<std::size_t>(size));
+  return words;
 }
 
 }  // namespace tlsplice::monitor

@@ -28,8 +28,9 @@ struct Curl {
 
   bool shares_openssl;  // with this program: settings of ours can be given to connections of its
 
-  /// Loaded and initialised once in a process, for ever. The error says what to install.
-  static base::Result<const Curl*> load();
+  /// Loaded and initialised once in a process, for ever; `tls`: to be used for HTTPS too. The error says what
+  /// to install.
+  static base::Result<const Curl*> load(bool tls);
 };
 
 }  // namespace tlsplice::monitor

@@ -24,12 +24,8 @@ std::string_view reason_in(std::string_view words) {
 }  // namespace
 
 base::Result<std::unique_ptr<Http>> Http::make(event_base* loop, bool tls) {
-  const auto curl = Curl::load();
+  const auto curl = Curl::load(tls);
   if (!curl) return base::fail(curl.error());
-  if (tls && !(*curl)->shares_openssl) {
-    return base::fail(base::Error::invalid(
-        "health checks over HTTPS need a libcurl.so.4 that uses the OpenSSL tlsplice is linked with"));
-  }
   CURLM* const multi = (*curl)->multi_init();
   if (multi == nullptr) return base::fail(base::Error::system("set up libcurl", ENOMEM));
   return std::unique_ptr<Http>(new Http(loop, **curl, multi));

@@ -1,12 +1,13 @@
 """Promised: the library that health checks speak HTTP with is in the monitor process alone, and there only
-when a check wants it; where it is missing the log says what to install, and the flows go on."""
+when a check wants it; where it is missing, a configuration that wants it is refused with what to install."""
 
+import os
 import pathlib
 import tempfile
 import unittest
 
 import harness
-from harness import Proxy, group, needs_root, reserve_port, service, tcp_listener
+from harness import Proxy, group, needs_root, reserve_port, run_program, service, tcp_listener, toml
 from health_targets import TIMES, HttpTarget, ask, http_check
 
 
@@ -18,10 +19,10 @@ class HttpLibrary(unittest.TestCase):
     def setUp(self):
         self.target = self.enterContext(HttpTarget("app"))
 
-    def start(self, check, **environment):
+    def start(self, check):
         self.port = reserve_port()
         config = service([tcp_listener(self.port)], [group(self.target, health_check=check)])
-        return self.enterContext(Proxy(config, environment=environment))
+        return self.enterContext(Proxy(config))
 
     @needs_root
     def test_only_the_monitor_has_it_and_only_for_http(self):
@@ -34,16 +35,20 @@ class HttpLibrary(unittest.TestCase):
                 for pid in proxy.process.pid, *proxy.workers().values():
                     self.assertFalse(has_library(pid))
 
-    def test_where_it_is_missing_the_log_says_so(self):
-        with tempfile.TemporaryDirectory(prefix="tlsplice-e2e-") as folder:
-            folder = pathlib.Path(folder)
-            folder.chmod(0o755)
-            (folder / "libcurl.so.4").write_text("no library")
-            proxy = self.start(http_check(), LD_LIBRARY_PATH=str(folder))
-            line = proxy.wait_events("monitor_failed")[0]
-            for word in f"{folder}/libcurl.so.4", "install the package libcurl4":
-                self.assertIn(word, line["error"])
-            self.assertEqual(ask(self.port), "app")
+    def test_where_it_is_missing_nothing_starts(self):
+        folder = pathlib.Path(self.enterContext(tempfile.TemporaryDirectory(prefix="tlsplice-e2e-")))
+        (folder / "libcurl.so.4").write_text("no library")
+        environment = {**os.environ, "LD_LIBRARY_PATH": str(folder)}
+        file = folder / "tlsplice.toml"
+        file.write_text(toml(service([tcp_listener(reserve_port())],
+                                     [group(self.target, health_check=http_check())])))
+        for verb in "check", "run":
+            with self.subTest(verb):
+                done = run_program(verb, "-c", file, env=environment)
+                self.assertEqual(done.returncode, 1, done.stdout)
+                for words in (f"{file}:", "target_group.health_check.protocol", f"{folder}/libcurl.so.4",
+                              "install the package libcurl4"):
+                    self.assertIn(words, done.stderr)
 
 
 if __name__ == "__main__":

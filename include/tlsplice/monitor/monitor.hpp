@@ -4,7 +4,9 @@
 // writes those of the targets' health.
 #pragma once
 
+#include <optional>
 #include <span>
+#include <string>
 
 #include "tlsplice/base/fd.hpp"
 #include "tlsplice/base/log.hpp"
@@ -19,6 +21,10 @@ struct Setup {
   std::span<const targets::WatchedGroup> groups;
   base::Log log;
 };
+
+/// Why health checks over HTTP or HTTPS cannot be made on this machine, for people; empty: they can. The
+/// library they need is looked for in a process of its own: the caller's stays without it.
+std::optional<std::string> why_no_http_checks(bool https);
 
 /// Checks and answers until SIGTERM or SIGQUIT, which the process must have blocked; returns the exit status.
 int run(Setup setup);
