@@ -190,7 +190,7 @@ class Http(WithMetrics):
 
     def test_strangers_neither_keep_a_scraper_out_nor_end_the_monitor(self):
         self.start()
-        monitor = self.proxy.monitor()
+        monitor = wait_until("the monitor", self.proxy.monitor)
         stop = threading.Event()
         slow = [self.enterContext(tcp_client(self.port)) for _ in range(scaled(300, 100))]
         for number, client in enumerate(slow):
@@ -272,7 +272,7 @@ class Process(WithMetrics):
 
     def test_is_there_while_the_service_drains_and_ends_with_it(self):
         self.start(drain_timeout="20s")
-        monitor = self.proxy.monitor()
+        monitor = wait_until("the monitor", self.proxy.monitor)
         with self.flow("plain") as client:
             self.assertTrue(echoed(client))
             self.proxy.tell(signal.SIGTERM)
@@ -285,7 +285,7 @@ class Process(WithMetrics):
 
     def test_does_not_outlive_the_master(self):
         self.start()
-        monitor = self.proxy.monitor()
+        monitor = wait_until("the monitor", self.proxy.monitor)
         self.proxy.workers()
         self.proxy.expected_status = -signal.SIGKILL
         self.proxy.process.kill()

@@ -161,7 +161,7 @@ class Http(Health):
                    group(secret, name="tls", health_check={**check, "protocol": "HTTPS"}),
                    forward=[{"target_group": "app", "weight": 1}, {"target_group": "tls", "weight": 0}],
                    metrics={"address": f"127.0.0.1:{metrics}"})
-        monitor = self.proxy.monitor()
+        monitor = wait_until("the monitor", self.proxy.monitor)
         for name, (reason, detail) in hostile.items():
             with self.subTest(name):
                 line = self.wait_state(made[name], "unhealthy")
