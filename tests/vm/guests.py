@@ -1,6 +1,6 @@
 """Tests in guests, one guest a kernel: the program's own tests run there as they run here, and every one of
-them must have passed. As many guests at a time as there are processors for them; each is given long times,
-because a guest is some ten times slower than its host."""
+them must have passed. One guest more at a time than there are processors, since they wait as well; each is
+given long times, because a guest is some ten times slower than its host."""
 
 import os
 import pathlib
@@ -39,7 +39,7 @@ def run_in_guests(test, steps, seconds, memory=2048, **environment):
                               timeout=seconds + 300)
 
     printed = {}
-    with ThreadPoolExecutor(max(1, len(os.sched_getaffinity(0)))) as guests:
+    with ThreadPoolExecutor(len(os.sched_getaffinity(0)) + 1) as guests:
         for kernel, done in zip(steps, guests.map(run, steps)):
             with test.subTest(kernel=kernel):
                 if done.returncode == CANNOT_BE_HAD:

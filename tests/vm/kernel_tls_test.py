@@ -1,7 +1,6 @@
 """Promised: the same promises hold with the record layer in the kernel. The tests of the rooms ktls and
 netlink and the end-to-end tests that move bytes and end flows run in guests with Debian's own kernels: the
-promises on the oldest and the newest, what is hostile and the relay modes on the two newer ones. The longest
-first, since there are more guests than processors.
+promises on the oldest and the newest, what is hostile and the relay modes on the two newer ones.
 
     VM_KERNELS="6.1 6.12 7.2" TLSPLICE=build/release/tlsplice kernel_tls_test.py
 """
