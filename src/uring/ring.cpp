@@ -226,11 +226,13 @@ void Ring::take_long_steps() {
   if (long_steps_.empty()) return;
   const base::Instant begun = base::now();
   const auto of_the_others = begun - now_;
-  do {
+  unsigned taken = 0;
+  while (!long_steps_.empty() && (taken < kLongStepsARound || base::now() - begun < of_the_others)) {
     const std::coroutine_handle<> waiter = long_steps_.front();
     long_steps_.pop_front();
+    ++taken;
     waiter.resume();
-  } while (!long_steps_.empty() && base::now() - begun < of_the_others);
+  }
 }
 
 void Ring::fire_timers() {

@@ -83,7 +83,7 @@ TEST_F(Handshake, ABurstDoesNotTakeItsStepsInOneRound) {
   EXPECT_EQ(before, 0u);
   while (before < kClients) {
     ASSERT_TRUE(world_.ring().run_once().has_value());
-    EXPECT_LT(refused() - before, kClients / 2);  // one, unless this process was held up
+    EXPECT_LT(refused() - before, kClients / 2);  // two, unless this process was held up
     before = refused();
   }
   clients.clear();

@@ -131,9 +131,10 @@ class Ring {
   void post(std::coroutine_handle<> waiter) { ready_.push_back(waiter); }
 
   /// The same for what computes for long (a step of a handshake: a signature). It comes behind everyone else
-  /// of a round, in the order of posting: one step, and more only while all of them together have had less
+  /// of a round, in the order of posting: two steps, and more only while all of them together have had less
   /// time than the others in this round. So a burst of them holds up for little those who only move bytes,
-  /// and is not starved by them either.
+  /// and is not starved by them either. Not one: flows that begin one by one move little at each wake-up.
+  static constexpr unsigned kLongStepsARound = 2;
   void post_long_step(std::coroutine_handle<> waiter) { long_steps_.push_back(waiter); }
 
   std::size_t in_flight() const { return in_flight_; }
