@@ -22,7 +22,7 @@ STEPS = {
                  "04_no_resumption_test.py -k renegotiation",
                  "28_proxy_protocol_test.py -k payload_is_touched -k TlsGroup")],
 }
-SECONDS = 900
+SECONDS = 1500
 
 
 class KernelTls(unittest.TestCase):
