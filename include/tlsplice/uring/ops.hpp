@@ -103,29 +103,23 @@ class [[nodiscard]] Sleep final : private Timer, private Stoppable {
   std::coroutine_handle<> waiter_;
 };
 
+/// Goes on when the ring's queue comes to it.
+template <void (Ring::*kPost)(std::coroutine_handle<>)>
+class [[nodiscard]] Turn {
+ public:
+  explicit Turn(Ring& ring) : ring_(ring) {}
+  bool await_ready() const noexcept { return false; }
+  void await_suspend(std::coroutine_handle<> waiter) const { (ring_.*kPost)(waiter); }
+  void await_resume() const noexcept {}
+
+ private:
+  Ring& ring_;
+};
+
 /// Lets everyone else have a turn.
-class [[nodiscard]] Yield {
- public:
-  explicit Yield(Ring& ring) : ring_(ring) {}
-  bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> waiter) const { ring_.post(waiter); }
-  void await_resume() const noexcept {}
-
- private:
-  Ring& ring_;
-};
-
+using Yield = Turn<&Ring::post>;
 /// Before something that computes for long: lets everyone have a turn who only moves bytes, and those who
-/// wait here already (Ring::post_long_step).
-class [[nodiscard]] LongStep {
- public:
-  explicit LongStep(Ring& ring) : ring_(ring) {}
-  bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> waiter) const { ring_.post_long_step(waiter); }
-  void await_resume() const noexcept {}
-
- private:
-  Ring& ring_;
-};
+/// wait here already.
+using LongStep = Turn<&Ring::post_long_step>;
 
 }  // namespace tlsplice::uring
