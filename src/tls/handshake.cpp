@@ -64,7 +64,7 @@ uring::Task<Handshaken> handshake(uring::Ring& ring, uring::Stop& stop, base::Fd
     const uring::Deadline deadline(ring, within, limit);
     // The client's first bytes are rarely there as soon as its connection is.
     if (role == TlsStream::Role::kServer) co_await uring::readable(ring, within, stream->fd());
-    while (!within.requested()) {
+    for (;;) {
       co_await uring::LongStep(ring);
       if (within.requested()) break;
       io = stream->handshake();

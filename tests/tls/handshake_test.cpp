@@ -81,11 +81,15 @@ TEST_F(Handshake, ABurstDoesNotTakeItsStepsInOneRound) {
   };
   std::size_t before = refused();
   EXPECT_EQ(before, 0u);
+  int crowded = 0;
   while (before < kClients) {
     ASSERT_TRUE(world_.ring().run_once().has_value());
-    EXPECT_LT(refused() - before, kClients / 2);  // two, unless this process was held up
-    before = refused();
+    const std::size_t now = refused() - before;
+    EXPECT_LT(now, kClients / 2);
+    crowded += now > uring::Ring::kLongStepsARound;
+    before += now;
   }
+  EXPECT_LE(crowded, 1) << "rounds; one may have been held up, so that the steps had time to make good";
   clients.clear();
   while (gate.inside() > 0) ASSERT_TRUE(world_.ring().run_once().has_value());
   EXPECT_EQ(results.size(), kClients);
