@@ -87,10 +87,13 @@ std::optional<std::string> why_no_http_checks(bool https) {
   writing.reset();
   std::string words(4096, '\0');
   const ssize_t size = ::read(reading.get(), words.data(), words.size());
-  ::waitpid(process, nullptr, 0);
-  found[https] = size == 0;
-  if (size <= 0) return std::nullopt;
-  words.resize(static_cast<std::size_t>(size));
+  words.resize(size > 0 ? static_cast<std::size_t>(size) : 0);
+  int status = 0;
+  ::waitpid(process, &status, 0);
+  if (words.empty() && status != 0)
+    words = std::string("loading ") + kLibrary + " ended the process that tried";
+  found[https] = words.empty();
+  if (words.empty()) return std::nullopt;
   return words;
 }
 
