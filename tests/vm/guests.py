@@ -19,6 +19,11 @@ def kernels(default="6.1 6.12 7.2"):
     return os.environ.get("VM_KERNELS", default).split()
 
 
+def wanted(steps):
+    """Those of the kernels that are asked for."""
+    return {kernel: what for kernel, what in steps.items() if kernel in kernels()}
+
+
 def unit(room):
     return f"{PROGRAM.parent}/{room}_test --gtest_brief=1"
 

@@ -6,7 +6,7 @@ promises on the oldest and the newest, what is hostile and the relay modes on th
 """
 import unittest
 
-from guests import e2e, kernels, run_in_guests, unit
+from guests import e2e, run_in_guests, unit, wanted
 
 OF_EACH_KERNEL = ("01_first_light_test.py", "07_ends_test.py", "13_kernel_tls_test.py", "15_probe_test.py",
                   "16_interop_test.py", "23_flows_test.py -k ss")
@@ -27,9 +27,7 @@ SECONDS = 1500
 
 class KernelTls(unittest.TestCase):
     def test_rooms_and_promises(self):
-        wanted = kernels()
-        steps = {kernel: what for kernel, what in STEPS.items() if kernel in wanted}
-        for output in run_in_guests(self, steps, SECONDS).values():
+        for output in run_in_guests(self, wanted(STEPS), SECONDS).values():
             # Not one of the tests that need kernel TLS may have been passed over.
             self.assertNotIn("this kernel has no TLS", output)
 

@@ -5,7 +5,7 @@ end-to-end tests run in guests, with fewer flows than here.
 """
 import unittest
 
-from guests import e2e, kernels, run_in_guests, unit
+from guests import e2e, run_in_guests, unit, wanted
 
 SUITES = ("20_numbers_test.py", "24_half_open_test.py", "25_killed_meanwhile_test.py", "26_cpus_test.py")
 # Without the program the kernel does not matter: of that one of them is asked.
@@ -23,9 +23,7 @@ WAKES_NOBODY = "6.1.0-47"
 
 class Steering(unittest.TestCase):
     def test_rooms_and_promises(self):
-        wanted = kernels()
-        steps = {kernel: what for kernel, what in STEPS.items() if kernel in wanted}
-        for output in run_in_guests(self, steps, SECONDS, TLSPLICE_FLOWS="400",
+        for output in run_in_guests(self, wanted(STEPS), SECONDS, TLSPLICE_FLOWS="400",
                                     TLSPLICE_QUEUED="400").values():
             self.assertNotIn("cannot be loaded here", output)  # not one test was passed over
 
