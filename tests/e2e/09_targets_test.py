@@ -12,27 +12,13 @@ import warnings
 import harness
 from certificates import certificates
 from harness import Proxy, group, reserve_port, scaled, service, tcp_listener, tls_listener
-from peers import (CLEAN, RESET, Target, client_context, echoed, exchange_of, serve_echo, server_context,
-                   tcp_client, tls_client)
+from peers import (CLEAN, RESET, Hanging, Target, client_context, echoed, exchange_of, serve_echo,
+                   server_context, tcp_client, tls_client)
 
 
 def dead():
     """An address that refuses: the port is reserved, and nobody listens."""
     return f"127.0.0.1:{reserve_port()}"
-
-
-class Hanging:
-    """A target whose accept queue is full, so that the kernel drops every further SYN."""
-
-    def __init__(self, test):
-        self.listener = test.enterContext(socket.create_server(("127.0.0.1", 0), backlog=0))
-        self.address = "127.0.0.1:{}".format(self.listener.getsockname()[1])
-        for _ in range(16):
-            filler = test.enterContext(socket.socket())
-            filler.settimeout(0.3)
-            if filler.connect_ex(self.listener.getsockname()) != 0:
-                return
-        raise AssertionError("the accept queue does not fill up")
 
 
 class Targets(unittest.TestCase):

@@ -4,7 +4,6 @@ are well all are used; flows are shared out by weight; whatever a target answers
 dies, flows and checks go on. Checked with targets that the test makes sick, and with HAProxy."""
 
 import datetime
-import json
 import os
 import signal
 import threading
@@ -16,7 +15,7 @@ import health_targets as targets
 from certificates import certificates
 from exposition import ask_promtool, request, scrape
 from harness import Proxy, group, needs_root, reserve_port, scaled, service, tcp_listener, wait_until
-from health_targets import INTERVAL, TIMEOUT, TIMES, HttpTarget, RawTarget, answers, ask, http_check
+from health_targets import Health, INTERVAL, TIMEOUT, TIMES, HttpTarget, RawTarget, answers, ask, http_check
 from hello import parse_client_hello
 from maps import Numbers
 from peers import RESET, Target, exchange_of, serve_echo
@@ -29,26 +28,6 @@ SLACK = scaled(3, 10)  # of a machine that does other things as well
 def seconds(line):
     """When a log line was written."""
     return datetime.datetime.fromisoformat(line["time"]).timestamp()
-
-
-class Health(unittest.TestCase):
-    def start(self, *groups, forward="app", **top):
-        self.port = reserve_port()
-        config = service([tcp_listener(self.port, forward=forward)], groups, **top)
-        self.proxy = self.enterContext(Proxy(config))
-        return self.proxy
-
-    def target(self, *arguments, kind=HttpTarget):
-        return self.enterContext(kind(*arguments))
-
-    def wait_state(self, target, state, count=1, **fields):
-        return self.proxy.wait_events("target_health", count, target=target.address, state=state,
-                                      **fields)[-1]
-
-    def shares(self, count=40):
-        """{name: how many of that many flows it took}"""
-        names = answers(self.port, count)
-        return {name: names.count(name) for name in set(names)}
 
 
 class States(Health):
@@ -101,20 +80,6 @@ class States(Health):
         self.wait_state(well, "healthy")
         with self.proxy.counting(TargetConnectionErrorCount=0):
             self.assertEqual(self.shares(), {"well": 40})
-
-    def test_flows_that_fail_are_a_sign(self):
-        """The check's port answers, the flows' one does not: only the flows can know."""
-        half_dead, well = f"127.0.0.1:{reserve_port()}", self.target("well")
-        self.start(group(half_dead, well,
-                         health_check={**TIMES, "port": well.port, "unhealthy_threshold": 2}))
-        self.proxy.wait_events("target_health", target=half_dead, state="healthy")
-        wait_until("unhealthy", lambda: self.shares(10) and self.proxy.events(
-            "target_health", target=half_dead, state="unhealthy",
-            detail="connections of flows failed, none succeeded"))
-        with self.proxy.counting(TargetConnectionErrorCount=0):
-            self.assertEqual(self.shares(10), {"well": 10})
-        # Nobody tries it now, so the checks are believed again.
-        self.proxy.wait_events("target_health", 2, target=half_dead, state="healthy")
 
 
 class Http(Health):

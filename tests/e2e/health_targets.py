@@ -1,12 +1,13 @@
-"""Targets whose health a test can change, and what it tells the program about checks."""
+"""Targets whose health a test can change, what it tells the program about checks, and a service with them."""
 
 import contextlib
 import http.server
 import socket
 import threading
+import unittest
 
 import harness
-from harness import reserve_port, scaled
+from harness import Proxy, reserve_port, scaled, service, tcp_listener
 from peers import RESET, TcpEnd, exchange_of, server_context
 
 INTERVAL = scaled(1.0, 2.0)  # seconds
@@ -152,3 +153,21 @@ def answers(port, count):
     return [ask(port) for _ in range(count)]
 
 
+class Health(unittest.TestCase):
+    def start(self, *groups, forward="app", **top):
+        self.port = reserve_port()
+        config = service([tcp_listener(self.port, forward=forward)], groups, **top)
+        self.proxy = self.enterContext(Proxy(config))
+        return self.proxy
+
+    def target(self, *arguments, kind=HttpTarget):
+        return self.enterContext(kind(*arguments))
+
+    def wait_state(self, target, state, count=1, **fields):
+        return self.proxy.wait_events("target_health", count, target=target.address, state=state,
+                                      **fields)[-1]
+
+    def shares(self, count=40):
+        """{name: how many of that many flows it took}"""
+        names = answers(self.port, count)
+        return {name: names.count(name) for name in set(names)}

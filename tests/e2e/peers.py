@@ -366,3 +366,16 @@ class SClient:
             self.process.communicate(text, timeout)
             return self.process.returncode, self.output()
 
+
+class Hanging:
+    """A target whose accept queue is full, so that the kernel drops every further SYN."""
+
+    def __init__(self, test):
+        self.listener = test.enterContext(socket.create_server(("127.0.0.1", 0), backlog=0))
+        self.address = "127.0.0.1:{}".format(self.listener.getsockname()[1])
+        for _ in range(16):
+            filler = test.enterContext(socket.socket())
+            filler.settimeout(0.3)
+            if filler.connect_ex(self.listener.getsockname()) != 0:
+                return
+        raise AssertionError("the accept queue does not fill up")
