@@ -104,12 +104,12 @@ class [[nodiscard]] Sleep final : private Timer, private Stoppable {
 };
 
 /// Goes on when the ring's queue comes to it.
-template <void (Ring::*kPost)(std::coroutine_handle<>)>
+template <void (Ring::*Post)(std::coroutine_handle<>)>
 class [[nodiscard]] Turn {
  public:
   explicit Turn(Ring& ring) : ring_(ring) {}
   bool await_ready() const noexcept { return false; }
-  void await_suspend(std::coroutine_handle<> waiter) const { (ring_.*kPost)(waiter); }
+  void await_suspend(std::coroutine_handle<> waiter) const { (ring_.*Post)(waiter); }
   void await_resume() const noexcept {}
 
  private:
