@@ -2,8 +2,10 @@
 // nobody reads there any more; the last one to end, or the first to fail, ends the flow.
 #include "tlsplice/relay/relay.hpp"
 
+#include <memory>
 #include <optional>
 
+#include "coalescing.hpp"
 #include "direction.hpp"
 #include "tlsplice/uring/ops.hpp"
 
@@ -26,8 +28,8 @@ class Flow {
         stop_(stop),
         meter_(meter),
         idle_(ring, stop_, limits.idle),
-        up_{Side::kClient, Direction(client, target, pools, limits)},
-        down_{Side::kTarget, Direction(target, client, pools, limits)},
+        up_{Side::kClient, Direction(client, target, pools, limits), nullptr},
+        down_{Side::kTarget, Direction(target, client, pools, limits), nullptr},
         truncation_resets_(limits.truncation_resets) {}
 
   uring::Task<void> pump_up() { return pump(up_, down_); }
@@ -38,6 +40,7 @@ class Flow {
   struct Way {
     Side source;
     Direction direction;
+    std::unique_ptr<Coalescing> coalescing;  // at the source, once it has sent much
     bool ended = false;
   };
 
@@ -46,7 +49,7 @@ class Flow {
   uring::Task<Step> splice_all(Way& way);
   uring::Task<void> pass_end_on(Way& way, Way& opposite);
   uring::Task<void> watch(Way& way);
-  void tell(const Way& way);
+  void tell(Way& way);
   void note(Finish how, Side by);
   void finish(Finish how, Side by);
   void fail(IoStatus status, Side by);
@@ -124,9 +127,18 @@ uring::Task<Step> Flow::move_all(Way& way) {
 }
 
 /// Bytes have moved.
-void Flow::tell(const Way& way) {
+void Flow::tell(Way& way) {
   idle_.touch();
   meter_.moved(way.source, way.direction.bytes(), way.direction.spliced_bytes());
+  Way& opposite = way.source == Side::kClient ? down_ : up_;
+  if (opposite.coalescing) opposite.coalescing->turned();
+  if (way.coalescing) {
+    way.coalescing->moved(way.direction.bytes());
+  } else if (way.direction.bytes() >= Coalescing::kRowBytes &&
+             way.direction.from().splices_out() == net::Splicing::kNever) {
+    // Only where TLS is in user space: the kernel's waits for whole records as it is.
+    way.coalescing = Coalescing::of(ring_, way.direction.from().fd());
+  }
 }
 
 /// The ring's own splices, one after the other. Each lets the others have a turn.

@@ -171,6 +171,19 @@ class Transfer(unittest.TestCase):
         self.assertEqual(flow["end"], "closed")
         return flow
 
+    def test_what_ends_an_upload_does_not_wait(self):
+        """The kernel tells of a fast upload in large pieces only; its rest is less than one."""
+        longest = 0.0
+        for extra in range(1, 60000, 2500):
+            with self.connect("TLS", "TCP", self.tls13) as client:
+                size = 6 * MIB + extra
+                client.sendall(f"up {size}\n".encode())
+                digest = send_stream(client, size)
+                sent = time.monotonic()
+                self.assertEqual(receive_line(client).decode(), digest)
+                longest = max(longest, time.monotonic() - sent)
+        self.assertLess(longest, harness.PATIENCE / 4)
+
     def test_tls12_to_tcp(self):
         context = client_context(ssl.TLSVersion.TLSv1_2)
         self.up_and_down("TLS", "TCP", LARGE, context, "ECDHE-RSA-AES128-GCM-SHA256")
