@@ -16,7 +16,7 @@ class Coalescing final : private uring::Timer {
   /// What the kernel waits for, in bytes: as many as the relay reads at once.
   static constexpr int kLowWater = 64 * 1024;
   /// So much must have come in a row, with nothing the other way: a request that ends sooner is not delayed,
-  /// a longer one by less than a seventh of the time that it takes at 10 Gbit/s.
+  /// a longer one by a seventh, at most, of the time that it takes at 10 Gbit/s.
   static constexpr std::uint64_t kRowBytes = 4 * 1024 * 1024;
   /// "Fast" is so much within that time, 1 Gbit/s: the mark is then reached within half a millisecond.
   static constexpr std::uint64_t kWindowBytes = 128 * 1024;
