@@ -24,7 +24,7 @@ _KERNEL = tuple(int(part) for part in os.uname().release.split("-")[0].split("."
 IN_KERNEL = os.path.exists("/proc/net/tls_stat")  # then every suite of this policy moves into it
 CAN_CHANGE_KEYS = _KERNEL >= (6, 14) or not IN_KERNEL
 PIPE_LIMIT = pathlib.Path("/proc/sys/fs/pipe-user-pages-soft")
-TO_STALL = bytes(range(256)) * 256 * 256  # 16 MiB, more than all buffers between client and target hold
+TO_STALL = bytes(range(256)) * 256 * 640  # 40 MiB, more than all buffers between client and target hold
 BULK = bytes(range(256)) * 80
 
 
