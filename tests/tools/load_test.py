@@ -8,6 +8,7 @@ import contextlib
 import json
 import os
 import pathlib
+import resource
 import signal
 import socket
 import struct
@@ -15,6 +16,7 @@ import subprocess
 import sys
 import tempfile
 import threading
+import time
 import unittest
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
@@ -280,6 +282,23 @@ class LoadTest(unittest.TestCase):
             self.assertEqual((status, result["done"]), (0, 4))
             self.assertGreater(result["seconds"], 39 / 80 * 0.99)
             self.assertTrue(30 <= result["latency_us"]["count"] <= 41, result)
+
+    def test_who_waits_for_answers_leaves_the_processor_to_others(self):
+        with Serve() as server:
+            def halt():
+                server.process.send_signal(signal.SIGSTOP)
+                time.sleep(1)
+                server.process.send_signal(signal.SIGCONT)
+            halting = threading.Timer(0.3, halt)
+            halting.start()
+            before = resource.getrusage(resource.RUSAGE_CHILDREN)
+            status, result, _ = client(server.address, "messages", "--connections", "2", "--rate", "100",
+                                       "--seconds", "1.5")
+            used = resource.getrusage(resource.RUSAGE_CHILDREN)
+            halting.join()
+        self.assertEqual((status, result["done"]), (0, 2))
+        self.assertGreater(result["latency_us"]["max"], 500_000)
+        self.assertLess(used.ru_utime + used.ru_stime - before.ru_utime - before.ru_stime, 0.5)
 
     def test_nobody_there(self):
         with socket.create_server(("127.0.0.1", 0)) as gone:

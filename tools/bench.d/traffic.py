@@ -29,16 +29,28 @@ def certificates(folder):
     return made
 
 
+def yields():
+    """This process gets the processor only when nobody else wants it."""
+    os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
+
+
+def goes_first():
+    """It gets the processor at once. A wake-up from another processor would otherwise wait for the next tick
+    while somebody computes who yields (PREEMPT_LAZY)."""
+    os.sched_setscheduler(0, os.SCHED_FIFO, os.sched_param(1))
+
+
 class Target:
     """`with Target(...) as target:` serves on target.address."""
 
-    def __init__(self, repository, cpu, tls=None):
+    def __init__(self, repository, cpu, tls=None, scheduled=None):
         command = [load_program(repository), "serve", "--listen", "127.0.0.1:0", "--stall", 3600]
         if tls:
             chain, key, suite = tls
             command += ["--tls", chain, key, "--tls-version", "1.2", "--ciphers", suite, "--take-truncation"]
         self.process = subprocess.Popen(list(map(str, command)), stdin=subprocess.DEVNULL,
-                                        stdout=subprocess.PIPE, text=True, preexec_fn=lambda: pinned(cpu))
+                                        stdout=subprocess.PIPE, text=True,
+                                        preexec_fn=lambda: _placed(cpu, scheduled))
         self.address = self.process.stdout.readline().rpartition(" ")[2].strip()
 
     def __enter__(self):
@@ -49,9 +61,15 @@ class Target:
         self.process.communicate()
 
 
-def client(repository, cpu, address, options, case):
+def _placed(cpu, scheduled):
+    pinned(cpu)
+    if scheduled:
+        scheduled()
+
+
+def client(repository, cpu, address, options, case, scheduled=None):
     """Runs one case to its end; what it says of it."""
-    process = start_client(repository, cpu, address, options, case)
+    process = start_client(repository, cpu, address, options, case, scheduled)
     output, errors = process.communicate()
     lines = output.splitlines()
     result = json.loads(lines[-1]) if lines else {"ok": False}
@@ -75,16 +93,11 @@ def resting(bench, proxy, flows, settle):
         raise RuntimeError(f"the flows did not end well through {proxy.name}: {errors}{output}")
 
 
-def start_client(repository, cpu, address, options, case, yields=False):
-    """`yields`: it gets the processor only when nobody else wants it."""
-    def prepare():
-        pinned(cpu)
-        if yields:
-            os.sched_setscheduler(0, os.SCHED_IDLE, os.sched_param(0))
-
+def start_client(repository, cpu, address, options, case, scheduled=None):
+    """`scheduled`: yields or goes_first."""
     command = [load_program(repository), "client", "--connect", address, "--stall", 3600, *options, *case]
     return subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, preexec_fn=prepare)
+                            stderr=subprocess.PIPE, text=True, preexec_fn=lambda: _placed(cpu, scheduled))
 
 
 def openssl_speed(*arguments):

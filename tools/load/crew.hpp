@@ -38,6 +38,7 @@ class Crew : public Owner {
   /// What is not done by now is cut; an error of that kind unless `why` is empty.
   const Tally& end(const std::string& why);
   const Tally& tally() const { return tally_; }
+  void forget_latencies() { tally_.latencies = {}; }
 
   void ended(Flow& flow, const Turn& end) override;
 

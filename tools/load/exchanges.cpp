@@ -28,35 +28,57 @@ std::uint64_t due_by(std::chrono::duration<double> passed, double rate) {
   return static_cast<std::uint64_t>(passed.count() * rate) + 1;
 }
 
-}  // namespace
-
-int messages(const ClientOptions& client, const MessagesOptions& options) {
+/// What is counted begins when each connection has had one answer: by then all are up and both ends warm.
+int messages_at_a_rate(const ClientOptions& client, const MessagesOptions& options) {
+  std::uint64_t warm = 0;
   std::uint64_t asked = 0;
-  std::optional<base::Instant> since;  // the first question: connections open at the same time
-  const auto due = [&](base::Instant now) {
-    return options.rate == 0 || asked < due_by(now - *since, options.rate);
-  };
-  const AskNext ask = [&](base::Instant now) {
-    if (!since) since = now;
+  std::optional<base::Instant> since;
+  const auto due = [&] { return due_by(base::now() - *since, options.rate) - asked; };
+  const auto ask = [&](base::Instant now) {
+    if (!since) return Next::kRest;
     const bool end =
         options.seconds > 0 ? now - *since >= in_seconds(options.seconds) : asked == options.count;
     if (end) return Next::kEnd;
-    if (!due(now)) return Next::kRest;
+    if (due() == 0) return Next::kRest;
     ++asked;
     return Next::kExchange;
   };
   const auto talk = [&](const Crew::Opened& opened) {
-    return messages_client(messages_plan(client, opened.id, options.size), ask, opened.latencies);
+    const AskNext ask_warm = [&, answers = -1](base::Instant now) mutable {
+      if (answers == 0) ++warm;
+      return ++answers == 0 ? Next::kExchange : ask(now);
+    };
+    return messages_client(messages_plan(client, opened.id, options.size), ask_warm, opened.latencies);
   };
-  if (options.rate == 0)
-    return run_to_the_end("messages", client, options.connections, options.connections, talk);
   auto begun = Run::begin("messages", client, options.connections, talk);
   if (!begun) return cannot(begun.error());
   Run& run = **begun;
   while (run.turn(options.connections, kRateTick)) {
-    if (since && due(base::now())) run.loop().poke_all();
+    if (!since && warm + run.crew().tally().failed >= options.connections) {
+      since = base::now();
+      run.crew().forget_latencies();
+    }
+    if (since) run.loop().poke_resting(due());
   }
   return run.finish();
+}
+
+}  // namespace
+
+int messages(const ClientOptions& client, const MessagesOptions& options) {
+  if (options.rate > 0) return messages_at_a_rate(client, options);
+  std::uint64_t asked = 0;
+  std::optional<base::Instant> since;  // the first question: connections open at the same time
+  const AskNext ask = [&](base::Instant now) {
+    if (!since) since = now;
+    const bool end =
+        options.seconds > 0 ? now - *since >= in_seconds(options.seconds) : asked == options.count;
+    return end ? Next::kEnd : (++asked, Next::kExchange);
+  };
+  return run_to_the_end(
+      "messages", client, options.connections, options.connections, [&](const Crew::Opened& opened) {
+        return messages_client(messages_plan(client, opened.id, options.size), ask, opened.latencies);
+      });
 }
 
 int handshakes(const ClientOptions& client, const HandshakesOptions& options) {
@@ -100,7 +122,7 @@ int idle(const ClientOptions& client, const IdleOptions& options) {
     run.hold(in_seconds(options.hold_seconds));
   }
   released = true;
-  run.loop().poke_all();
+  run.loop().poke_resting(options.flows);
   while (run.turn(0)) continue;
   return run.finish(fmt::format(R"(,"up":{})", up));
 }

@@ -50,9 +50,13 @@ void Loop::begin(Connection connection, std::unique_ptr<Talk> talk, Owner& owner
   TLSPLICE_EXPECT(::epoll_ctl(epoll_.get(), EPOLL_CTL_ADD, fd, &event) == 0, "epoll_ctl failed");
 }
 
-void Loop::poke_all() {
+void Loop::poke_resting(std::size_t most) {
+  std::vector<Flow*> resting;
   for (const auto& [flow, _] : flows_) {
-    if (!flow->linked()) ready_.push_back(*flow);
+    if (flow->talk_->resting() && !flow->linked()) resting.push_back(flow);
+  }
+  for (std::size_t left = std::min(most, resting.size()); left > 0; --left) {
+    ready_.push_back(*resting[poked_++ % resting.size()]);
   }
 }
 

@@ -52,8 +52,8 @@ class Loop {
   void watch(int fd, Watched& watched);
   void forget(int fd);
   void begin(Connection connection, std::unique_ptr<Talk> talk, Owner& owner);
-  /// Lets flows that rest look again at what is to be done. All must be established.
-  void poke_all();
+  /// Lets flows that rest look again at what is to be done: that many of them at most, in turn.
+  void poke_resting(std::size_t most);
 
   static constexpr base::Milliseconds kTurnMax{1000};
 
@@ -80,6 +80,7 @@ class Loop {
   std::unordered_map<Flow*, std::unique_ptr<Flow>> flows_;
   std::vector<std::unique_ptr<Flow>> retired_;  // events of this turn may still name them
   base::List<Flow> ready_;
+  std::size_t poked_ = 0;
   Timers timers_;
 };
 
