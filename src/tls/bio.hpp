@@ -6,6 +6,7 @@
 #include <openssl/bio.h>
 
 #include <cstdint>
+#include <functional>
 #include <string>
 
 namespace tlsplice::tls {
@@ -19,10 +20,11 @@ struct SocketState {
   int reads_left = 0;    // recv(2) calls before the BIO says "later", so that one call of OpenSSL has an end
   bool drained = false;  // the last recv(2) came back short: nothing more is queued
   bool more = false;     // another record follows at once: TCP may wait for it (MSG_MORE)
-  bool valid_hello = false;          // the client's hello could be read
-  std::int16_t incoming_alert = -1;  // the last one but close_notify
-  std::string server_name;           // that the client asked for
-  std::string alpn_offer;            // the application protocols that it offered: TlsStream::alpn_offer()
+  const std::function<void()>* between = nullptr;  // TlsStream::handshake(), while it runs
+  bool valid_hello = false;                        // the client's hello could be read
+  std::int16_t incoming_alert = -1;                // the last one but close_notify
+  std::string server_name;                         // that the client asked for
+  std::string alpn_offer;  // the application protocols that it offered: TlsStream::alpn_offer()
 };
 
 /// A BIO on `state->fd`, which it does not own. Null when memory is short.

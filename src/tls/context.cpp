@@ -193,6 +193,7 @@ base::Result<Context> Context::client() {
   auto offer = apply(made.get(), ssl_policy, KeyKind::kEither);
   if (!offer) return base::fail(offer.error());
   made.offer_ = std::move(*offer);
+  watch_targets(made.get());
   return made;
 }
 

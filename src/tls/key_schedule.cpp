@@ -10,6 +10,7 @@
 #include <algorithm>
 #include <array>
 #include <cstring>
+#include <utility>
 
 #include "tlsplice/base/expect.hpp"
 
@@ -240,6 +241,14 @@ KeyWatch::~KeyWatch() {
   state.watched = false;
   state.keys = nullptr;
   state.forget_keys();
+}
+
+KeyWatch::Pause::Pause()
+    : keys_(std::exchange(schedule().keys, nullptr)), current_(std::exchange(schedule().current, nullptr)) {}
+
+KeyWatch::Pause::~Pause() {
+  schedule().keys = keys_;
+  schedule().current = current_;
 }
 
 bool expand_label(Bytes secret, std::string_view label, std::span<unsigned char> into) {

@@ -34,6 +34,19 @@ class KeyWatch {
   KeyWatch(const KeyWatch&) = delete;
   KeyWatch& operator=(const KeyWatch&) = delete;
   ~KeyWatch();
+
+  /// While it lives, keys that are derived belong to somebody else: they go nowhere.
+  class Pause {
+   public:
+    Pause();
+    Pause(const Pause&) = delete;
+    Pause& operator=(const Pause&) = delete;
+    ~Pause();
+
+   private:
+    DerivedKeys* keys_;
+    ktls::DirectionKeys* current_;
+  };
 };
 
 /// HKDF-Expand-Label with an empty context (RFC 8446 section 7.1), with the hash whose size the secret has:

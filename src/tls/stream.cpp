@@ -132,11 +132,13 @@ IoStatus TlsStream::judge(int returned) {
   return IoStatus::kBroken;
 }
 
-Io TlsStream::handshake() {
+Io TlsStream::handshake(const std::function<void()>& between) {
   ERR_clear_error();
   state_->reads_left = kReadsPerHandshakeStep;
+  state_->between = between ? &between : nullptr;
   const KeyWatch watch(&capture_->keys);
   const int returned = SSL_do_handshake(ssl_.get());
+  state_->between = nullptr;
   if (returned == 1) return {IoStatus::kDone, 0};
   return {judge(returned), 0};
 }

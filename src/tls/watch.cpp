@@ -1,5 +1,6 @@
 #include "watch.hpp"
 
+#include <openssl/err.h>
 #include <openssl/ssl.h>
 
 #include <cstddef>
@@ -9,6 +10,7 @@
 
 #include "alpn.hpp"
 #include "bio.hpp"
+#include "key_schedule.hpp"
 
 namespace tlsplice::tls {
 namespace {
@@ -65,8 +67,19 @@ int note_hello_and_alpn(SSL* ssl, int* alert, void* argument) {
   return result;
 }
 
+/// OpenSSL calls it before each message that it reads or makes.
+void let_others_in(const SSL* ssl, int where, int /*value*/) {
+  if ((where & SSL_CB_LOOP) == 0) return;
+  const auto* const state = static_cast<SocketState*>(SSL_get_app_data(ssl));
+  if (state == nullptr || state->between == nullptr) return;
+  const KeyWatch::Pause pause;
+  (*state->between)();
+  ERR_clear_error();  // what others left there would be taken for this handshake's
+}
+
 /// `value` is level and description of an alert.
-void note_alert(const SSL* ssl, int where, int value) {
+void note_state(const SSL* ssl, int where, int value) {
+  let_others_in(ssl, where, value);
   if (where != SSL_CB_READ_ALERT || (value & 0xff) == SSL_AD_CLOSE_NOTIFY) return;
   auto* const state = static_cast<SocketState*>(SSL_get_app_data(ssl));
   if (state != nullptr) state->incoming_alert = static_cast<std::int16_t>(value & 0xff);
@@ -76,7 +89,11 @@ void note_alert(const SSL* ssl, int where, int value) {
 
 void watch_clients(ssl_ctx_st* context, bool alpn) {
   SSL_CTX_set_client_hello_cb(context, alpn ? note_hello_and_alpn : note_hello, nullptr);
-  SSL_CTX_set_info_callback(context, note_alert);
+  SSL_CTX_set_info_callback(context, note_state);
+}
+
+void watch_targets(ssl_ctx_st* context) {
+  SSL_CTX_set_info_callback(context, let_others_in);
 }
 
 }  // namespace tlsplice::tls

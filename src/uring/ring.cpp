@@ -196,10 +196,20 @@ void Ring::collect() {
 }
 
 base::Result<void> Ring::run_once() {
+  if (const int error = submit_and_wait(); error < 0) {
+    return base::fail(base::Error::system("io_uring_enter", -error));
+  }
+  take_turn();
+  take_long_steps();
+  return {};
+}
+
+/// 0, or the negative errno of a ring that is dead.
+int Ring::submit_and_wait() {
   for (Op* op : std::exchange(unsatisfied_, {})) op->begin_anew();
   io_uring_cqe* cqe = nullptr;
   int error = 0;
-  if (!ready_.empty() || !long_steps_.empty()) {
+  if (in_long_step_ || !ready_.empty() || !long_steps_.empty()) {
     error = io_uring_submit_and_get_events(ring_.get());
   } else if (timers_.empty()) {
     error = io_uring_submit_and_wait(ring_.get(), 1);
@@ -209,30 +219,43 @@ base::Result<void> Ring::run_once() {
     __kernel_timespec timeout{.tv_sec = seconds.count(), .tv_nsec = (wait - seconds).count()};
     error = io_uring_submit_and_wait_timeout(ring_.get(), &cqe, 1, &timeout, nullptr);
   }
-  if (error < 0 && error != -ETIME && error != -EINTR && error != -EBUSY && error != -EAGAIN) {
-    return base::fail(base::Error::system("io_uring_enter", -error));
-  }
+  const bool passing = error == -ETIME || error == -EINTR || error == -EBUSY || error == -EAGAIN;
+  return passing ? 0 : std::min(error, 0);
+}
+
+void Ring::take_turn() {
   now_ = base::now();
   collect();
   fire_timers();
   resuming_.swap(ready_);
   for (const std::coroutine_handle<> waiter : resuming_) waiter.resume();
   resuming_.clear();
-  take_long_steps();
-  return {};
+  turn_ended_ = base::now();
+  ++turns_;
 }
 
 void Ring::take_long_steps() {
-  if (long_steps_.empty()) return;
-  const base::Instant begun = base::now();
-  const auto of_the_others = begun - now_;
-  unsigned taken = 0;
-  while (!long_steps_.empty() && (taken < kLongStepsARound || base::now() - begun < of_the_others)) {
+  for (const std::size_t turns = turns_; !long_steps_.empty();) {
     const std::coroutine_handle<> waiter = long_steps_.front();
     long_steps_.pop_front();
-    ++taken;
+    in_long_step_ = true;
     waiter.resume();
+    in_long_step_ = false;
+    if (turns_ != turns || long_share_is_spent()) return;
   }
+}
+
+bool Ring::long_share_is_spent() const {
+  const base::Instant::duration share = beside_traffic() ? kLongShareBesideTraffic : kLongShare;
+  return base::now() - turn_ended_ >= std::max(share, turn_ended_ - now_);
+}
+
+void Ring::give_way() {
+  if (!in_long_step_ || !beside_traffic() || !long_share_is_spent()) return;
+  if (submit_and_wait() < 0) return;  // run_once() will say so
+  in_long_step_ = false;
+  take_turn();
+  in_long_step_ = true;
 }
 
 void Ring::fire_timers() {

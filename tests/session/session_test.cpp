@@ -16,6 +16,7 @@ using tests::C;
 using tests::Line;
 using tests::Saw;
 using tests::TlsPeer;
+using uring::Task;
 
 class SessionTest : public tests::ServiceTest {
  protected:
@@ -56,6 +57,43 @@ class SessionTest : public tests::ServiceTest {
     };
   }
 };
+
+Task<void> watch(uring::Ring& ring, const bool& over, bool& traffic) {
+  while (!over) {
+    traffic |= ring.beside_traffic();
+    co_await uring::Yield(ring);
+  }
+}
+
+/// What handshakes give way to is traffic; a first request and its answer are none yet.
+TEST_F(SessionTest, MoreThanOneExchangeIsTraffic) {
+  for (const int exchanges : {1, 2}) {
+    bool over = false;
+    bool traffic = false;
+    uring::Gate gate(world_.ring());
+    uring::spawn(gate, watch(world_.ring(), over, traffic));
+    serve(
+        [&](base::Fd& socket) {
+          for (int i = 0; i < exchanges; ++i) {
+            tests::send_all(socket.get(), "x");
+            EXPECT_EQ(tests::receive(socket.get(), 1).bytes, "y");
+          }
+          tests::end_write(socket);
+          tests::receive(socket.get());
+        },
+        [&](base::Fd& socket) {
+          for (int i = 0; i < exchanges; ++i) {
+            EXPECT_EQ(tests::receive(socket.get(), 1).bytes, "x");
+            tests::send_all(socket.get(), "y");
+          }
+          tests::end_write(socket);
+          tests::receive(socket.get());
+        });
+    over = true;
+    world_.run_until_empty(gate);
+    EXPECT_EQ(traffic, exchanges > 1);
+  }
+}
 
 /// Listener's protocol, target group's protocol.
 class Pairing : public SessionTest, public testing::WithParamInterface<std::pair<Protocol, Protocol>> {};

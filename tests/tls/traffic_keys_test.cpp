@@ -25,9 +25,9 @@ void read_line(const SSL* ssl, const char* text) {
   }
 }
 
-/// By OpenSSL's default provider.
-Octets expand_label(Octets secret, std::string label, std::size_t size) {
-  EVP_KDF* kdf = EVP_KDF_fetch(nullptr, "TLS13-KDF", "provider=default");
+Octets expand_label(Octets secret, std::string label, std::size_t size,
+                    const char* query = "provider=default") {
+  EVP_KDF* kdf = EVP_KDF_fetch(nullptr, "TLS13-KDF", query);
   EVP_KDF_CTX* context = EVP_KDF_CTX_new(kdf);
   int mode = EVP_KDF_HKDF_MODE_EXPAND_ONLY;
   std::string digest = secret.size() == 48 ? "SHA384" : "SHA256";
@@ -60,7 +60,6 @@ void expect_keys(const ktls::DirectionKeys& keys, ktls::Cipher cipher, const Oct
 class TrafficKeysOf13 : public testing::TestWithParam<const char*> {};
 
 TEST_P(TrafficKeysOf13, AreThoseOfThePeer) {
-  tests::World world;
   Context context = tests::server_context(tests::kEveryVersion);
   tests::Connection tcp = tests::connection(0);
   auto client = tests::TlsPeer::client(std::move(tcp.peer), {.version = TLS1_3_VERSION});
@@ -68,9 +67,19 @@ TEST_P(TrafficKeysOf13, AreThoseOfThePeer) {
   KeyLog log;
   SSL_set_app_data(client.ssl(), &log);
   SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(client.ssl()), read_line);
-  const auto served = tests::serve(world, context, std::move(client), std::move(tcp.ours));
+  std::jthread peer([&] { client.handshake(); });
+  const auto stream = TlsStream::create(std::move(tcp.ours), context, TlsStream::Role::kServer);
+  // Others have their turn meanwhile, and derive keys of their own.
+  const auto derive_others = [] {
+    for (const char* label : {"c ap traffic", "key", "iv", "s ap traffic", "key", "iv"})
+      expand_label(Octets(32, 1), label, 12, "provider=tlsplice");
+  };
+  for (net::Io io; (io = stream->handshake(derive_others)).status != net::IoStatus::kDone;) {
+    ASSERT_TRUE(tests::wait_for(*stream, io.status)) << stream->failure();
+  }
+  peer.join();
 
-  auto keys = served.stream->traffic_keys();
+  auto keys = stream->traffic_keys();
   ASSERT_TRUE(keys.has_value());
   expect_keys(keys->receive, keys->cipher, log["CLIENT_TRAFFIC_SECRET_0"]);
   expect_keys(keys->send, keys->cipher, log["SERVER_TRAFFIC_SECRET_0"]);

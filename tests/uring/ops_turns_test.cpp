@@ -1,10 +1,12 @@
 // Promised: whoever yields lets everyone else have a turn, in their order, and the ring its completions; what
-// computes for long comes behind those who are quick, two steps a round, and has as much time as those who
-// are not.
+// computes for long comes behind those who are quick, has a share of a round, or as much time as those who
+// are not, and gives way in its middle where others move bytes.
 #include <gtest/gtest.h>
 #include <poll.h>
 #include <unistd.h>
 
+#include <algorithm>
+#include <cerrno>
 #include <vector>
 
 #include "../base/child.hpp"
@@ -54,14 +56,23 @@ Task<void> take_turns_beside(Ring& ring, int turns, base::Milliseconds each, con
   }
 }
 
-TEST_F(Turns, TwoLongStepsARoundBehindThoseWhoAreQuick) {
+TEST_F(Turns, ALongStepThatSpendsTheShareIsTheLastOfItsRound) {
   int taken = 0;
   std::vector<int> seen;
   for (int number = 0; number < 3; ++number) spawn(gate, take_long_steps(ring, 2, Milliseconds(50), taken));
   spawn(gate, take_turns_beside(ring, 6, Milliseconds(0), taken, seen));
   finish();
-  EXPECT_EQ(seen, (std::vector<int>{0, 2, 4, 6, 6, 6}));
+  EXPECT_EQ(seen, (std::vector<int>{0, 1, 2, 3, 4, 5}));
   EXPECT_EQ(taken, 6);
+}
+
+TEST_F(Turns, LongStepsThatAreShortShareARound) {
+  int taken = 0;
+  std::vector<int> seen;
+  for (int number = 0; number < 100; ++number) spawn(gate, take_long_steps(ring, 1, Milliseconds(0), taken));
+  spawn(gate, take_turns_beside(ring, 100, Milliseconds(0), taken, seen));
+  finish();
+  EXPECT_LT(std::ranges::count_if(seen, [](int before) { return before < 100; }), 50);
 }
 
 TEST_F(Turns, LongStepsHaveAsMuchTimeAsTheOthers) {
@@ -76,6 +87,75 @@ TEST_F(Turns, LongStepsHaveAsMuchTimeAsTheOthers) {
   EXPECT_EQ(taken, 300);
 }
 
+/// One long step of that many parts, with a place to give way behind each.
+Task<void> take_parts(Ring& ring, int parts, base::Milliseconds each, int& taken) {
+  co_await LongStep(ring);
+  while (taken < parts) {
+    compute_for(each);
+    ++taken;
+    ring.give_way();
+  }
+}
+
+Task<void> move_bytes(Ring& ring, int turns, const int& taken, std::vector<int>& seen) {
+  for (int i = 0; i < turns; ++i) {
+    ring.note_traffic();
+    seen.push_back(taken);
+    co_await Yield(ring);
+  }
+}
+
+TEST_F(Turns, BesideTrafficALongStepGivesWay) {
+  int taken = 0;
+  std::vector<int> seen;
+  spawn(gate, take_parts(ring, 6, Milliseconds(1), taken));
+  spawn(gate, move_bytes(ring, 6, taken, seen));
+  ASSERT_TRUE(ring.run_once().has_value());
+  EXPECT_EQ(seen, (std::vector<int>{0, 0, 1, 2, 3, 4})) << "all in one round";
+  finish();
+}
+
+TEST_F(Turns, WithoutTrafficALongStepDoesNot) {
+  int taken = 0;
+  std::vector<int> seen;
+  spawn(gate, take_parts(ring, 6, Milliseconds(1), taken));
+  spawn(gate, take_turns_beside(ring, 3, Milliseconds(0), taken, seen));
+  finish();
+  EXPECT_EQ(seen, (std::vector<int>{0, 6, 6}));
+}
+
+TEST_F(Turns, TrafficOfLongAgoIsForgotten) {
+  int taken = 0;
+  std::vector<int> seen;
+  ring.note_traffic();
+  spawn(gate, take_parts(ring, 6, Ring::kTrafficRemembered * 2, taken));
+  spawn(gate, take_turns_beside(ring, 3, Milliseconds(0), taken, seen));
+  finish();
+  EXPECT_EQ(seen, (std::vector<int>{0, 1, 6}));
+}
+
+TEST_F(Turns, OutsideALongStepNobodyGivesWay) {
+  int taken = 0;
+  std::vector<int> seen;
+  spawn(gate, move_bytes(ring, 1, taken, seen));
+  compute_for(Milliseconds(1));
+  ring.give_way();
+  EXPECT_EQ(gate.inside(), 1u);
+  finish();
+}
+
+TEST_F(Turns, NoLongStepIsTakenInsideAnother) {
+  int taken = 0;
+  int others = 0;
+  std::vector<int> seen;
+  spawn(gate, take_parts(ring, 6, Milliseconds(1), taken));
+  spawn(gate, take_long_steps(ring, 1, Milliseconds(1), others));
+  spawn(gate, move_bytes(ring, 7, others, seen));
+  finish();
+  EXPECT_EQ(seen, (std::vector<int>{0, 0, 0, 0, 0, 0, 0})) << "its six parts come first";
+  EXPECT_EQ(others, 1);
+}
+
 TEST_F(Turns, LetEveryoneHaveOne) {
   std::vector<int> order;
   for (int number = 0; number < 3; ++number) spawn(gate, take_turns(ring, number, 3, order));
@@ -85,6 +165,28 @@ TEST_F(Turns, LetEveryoneHaveOne) {
 
 Task<void> poll_for_input(Ring& ring, Stop& stop, int fd, int& events) {
   events = co_await readable(ring, stop, fd);
+}
+
+/// What a long step that gives way has to serve: a completion, a timer, and a stop of both.
+TEST_F(Turns, WhoGivesWayServesTheRing) {
+  const tests::Pipe pipe;
+  ASSERT_EQ(::write(pipe.write_end.get(), "x", 1), 1);
+  const tests::Pipe silent;
+  Stop stop;
+  const Deadline deadline(ring, stop, Milliseconds(3));
+  int events = 0;
+  int stopped = 0;
+  int taken = 0;
+  std::vector<int> seen;
+  spawn(gate, poll_for_input(ring, world.stop(), pipe.read_end.get(), events));
+  spawn(gate, poll_for_input(ring, stop, silent.read_end.get(), stopped));
+  spawn(gate, take_parts(ring, 20, Milliseconds(1), taken));
+  spawn(gate, move_bytes(ring, 20, taken, seen));
+  ASSERT_TRUE(ring.run_once().has_value());
+  EXPECT_EQ(taken, 20);
+  EXPECT_EQ(events, POLLIN);
+  EXPECT_EQ(stopped, -ECANCELED);
+  finish();
 }
 
 TEST_F(Turns, DoNotStarveTheRing) {

@@ -4,6 +4,7 @@
 #pragma once
 
 #include <cstdint>
+#include <functional>
 #include <memory>
 #include <optional>
 
@@ -48,7 +49,9 @@ class TlsStream final : public net::Stream {
 
   /// Goes on with the handshake: kDone when finished, kWantRead or kWantWrite to be repeated, else it has
   /// failed and failure() says why. A fatal alert has then been offered to the socket already.
-  net::Io handshake();
+  /// `between`, unless it is empty, is called between two messages of a flight: between a key exchange and a
+  /// signature. It must leave this stream alone, may use others, and must not throw: OpenSSL is its caller.
+  net::Io handshake(const std::function<void()>& between = {});
   const std::string& failure() const { return failure_; }
   NegotiationError negotiation_error() const { return negotiation_error_; }
 

@@ -3,8 +3,8 @@
 // How a coroutine waits: an Op (the kernel's view of one operation) lives inside the awaiter, hence in the
 // coroutine's frame; its address is the entry's user_data. The kernel holds that address until the completion
 // arrives, so a frame is never destroyed while its Op is in flight: ending early is Stop::request(), then
-// awaiting the same completion. run_once() collects all completions first and resumes afterwards, from the
-// top level, never inside another coroutine.
+// awaiting the same completion. All completions are collected first and resumed afterwards, from the loop or
+// from a long step that gives way, never inside any other coroutine.
 #pragma once
 
 #include <coroutine>
@@ -130,12 +130,23 @@ class Ring {
   /// Resumes the coroutine in the next round. What keeps a loop that never has to wait fair to the others.
   void post(std::coroutine_handle<> waiter) { ready_.push_back(waiter); }
 
-  /// The same for what computes for long (a step of a handshake: a signature). It comes behind everyone else
-  /// of a round, in the order of posting: two steps, and more only while all of them together have had less
-  /// time than the others in this round. So a burst of them holds up for little those who only move bytes,
-  /// and is not starved by them either. Not one: flows that begin one by one move little at each wake-up.
-  static constexpr unsigned kLongStepsARound = 2;
+  /// The same for what computes for long (a step of a handshake: a signature). It comes behind everyone else,
+  /// in the order of posting. Long steps have kLongShare, or as long as the others last had when that was
+  /// more; then it is the others' turn again. So a burst of steps holds up for little those who only move
+  /// bytes, and is not starved by them either. Where there is no traffic to be held up, longer turns cost less.
+  static constexpr std::chrono::microseconds kLongShare{1000};
+  static constexpr std::chrono::microseconds kLongShareBesideTraffic{50};
   void post_long_step(std::coroutine_handle<> waiter) { long_steps_.push_back(waiter); }
+
+  /// Between two parts of a long step, as often as it has such places: if the share beside traffic is spent,
+  /// the others have their turn here, inside the step. They cannot end it: it waits for nothing that they
+  /// could answer or stop, and the next step is not begun by them. Does nothing anywhere else.
+  void give_way();
+
+  /// A flow moves bytes, and not for the first time: long steps are to think of it for a while.
+  static constexpr base::Milliseconds kTrafficRemembered{10};
+  void note_traffic() { traffic_noted_ = now_; }
+  bool beside_traffic() const { return now_ - traffic_noted_ < kTrafficRemembered; }
 
   std::size_t in_flight() const { return in_flight_; }
 
@@ -148,7 +159,10 @@ class Ring {
   io_uring_sqe* entry();
   void cancel(Op& op);
   void collect();
+  int submit_and_wait();
+  void take_turn();
   void take_long_steps();
+  bool long_share_is_spent() const;
   void fire_timers();
   bool sooner(std::size_t a, std::size_t b) const { return timers_[a]->due_ < timers_[b]->due_; }
   void swap_timers(std::size_t a, std::size_t b);
@@ -162,6 +176,10 @@ class Ring {
   std::vector<Op*> unsatisfied_;  // ended by the kernel too early; begun anew with the next round
   std::vector<Timer*> timers_;    // a binary heap, the soonest first
   base::Instant now_ = base::now();
+  base::Instant turn_ended_ = now_;  // of those who only move bytes
+  base::Instant traffic_noted_{};
+  std::size_t turns_ = 0;
+  bool in_long_step_ = false;
   std::size_t in_flight_ = 0;
 };
 
