@@ -5,9 +5,6 @@
 
 #include <fcntl.h>
 #include <gtest/gtest.h>
-#include <poll.h>
-
-#include <algorithm>
 
 #include "served.hpp"
 
@@ -52,85 +49,6 @@ std::string client_hello(int version) {
   const std::string hello = tests::receive(ours.get(), 5).bytes;
   const auto byte = [&](std::size_t at) { return static_cast<unsigned char>(hello.at(at)); };
   return hello + tests::receive(ours.get(), byte(3) * 256U + byte(4)).bytes;
-}
-
-uring::Task<void> collect(World& world, const Context& context, base::Fd ours,
-                          std::vector<Handshaken>& results, TlsStream::Role role = TlsStream::Role::kServer) {
-  results.push_back(
-      co_await handshake(world.ring(), world.stop(), std::move(ours), context, role, kPatience));
-}
-
-/// Somebody to give way to, as long as the gate counts anybody else.
-uring::Task<void> move_bytes(uring::Ring& ring, const uring::Gate& others, std::size_t& turns) {
-  while (others.inside() > 0) {
-    ring.note_traffic();
-    ++turns;
-    co_await uring::Yield(ring);
-  }
-}
-
-/// How many turns those who move bytes had in that round of the loop that gave them the most, while `task`
-/// ran.
-std::size_t most_turns_in_a_round(World& world, uring::Task<void> task) {
-  uring::Ring& ring = world.ring();
-  uring::Gate gate(ring);
-  uring::Gate beside(ring);
-  std::size_t turns = 0;
-  std::size_t most = 0;
-  uring::spawn(gate, std::move(task));
-  uring::spawn(beside, move_bytes(ring, gate, turns));
-  while (gate.inside() > 0) {
-    const std::size_t before = turns;
-    EXPECT_TRUE(ring.run_once().has_value());
-    most = std::max(most, turns - before);
-  }
-  world.run_until_empty(beside);
-  return most;
-}
-
-TEST_F(Handshake, GivesWayBetweenItsMessagesToThoseWhoMoveBytes) {
-  Connection tcp = tests::connection();
-  TlsPeer client = TlsPeer::client(std::move(tcp.peer), {TLS1_3_VERSION});
-  std::jthread peer([&] { client.handshake(); });
-  std::vector<Handshaken> results;
-  EXPECT_GE(most_turns_in_a_round(world_, collect(world_, context_, std::move(tcp.ours), results)), 2u);
-  ASSERT_EQ(results.size(), 1u);
-  EXPECT_TRUE(results[0].has_value());
-}
-
-/// So that a burst of clients does not hold up those who move bytes.
-TEST_F(Handshake, ABurstDoesNotTakeItsStepsInOneRound) {
-  constexpr std::size_t kClients = 30;
-  std::vector<base::Fd> clients;
-  std::vector<Handshaken> results;
-  uring::Gate gate(world_.ring());
-  for (std::size_t i = 0; i < kClients; ++i) {
-    Connection tcp = tests::connection();
-    ASSERT_EQ(::send(tcp.peer.get(), "GET / HTTP/1.1\r\n\r\n", 18, 0), 18);
-    clients.push_back(std::move(tcp.peer));
-    uring::spawn(gate, collect(world_, context_, std::move(tcp.ours), results));
-  }
-  // Each one is refused in its first step, and its client then sees the end.
-  const auto refused = [&] {
-    return static_cast<std::size_t>(std::ranges::count_if(clients, [](const base::Fd& client) {
-      pollfd state{.fd = client.get(), .events = POLLIN, .revents = 0};
-      return ::poll(&state, 1, 0) == 1;
-    }));
-  };
-  std::size_t before = refused();
-  EXPECT_EQ(before, 0u);
-  int rounds = 0;
-  while (before < kClients) {
-    world_.ring().note_traffic();
-    ASSERT_TRUE(world_.ring().run_once().has_value());
-    const std::size_t now = refused();
-    rounds += now > before;
-    before = now;
-  }
-  EXPECT_GE(rounds, 3);
-  clients.clear();
-  while (gate.inside() > 0) ASSERT_TRUE(world_.ring().run_once().has_value());
-  EXPECT_EQ(results.size(), kClients);
 }
 
 TEST_F(Handshake, SucceedsInEveryVersion) {
@@ -374,19 +292,6 @@ TEST_F(TargetHandshake, TakesAnyCertificate) {
     ASSERT_TRUE(stream.has_value()) << stream.error().text();
     EXPECT_STREQ((*stream)->protocol(), "TLSv1.2");
   }
-}
-
-TEST_F(TargetHandshake, GivesWayBetweenItsMessagesToThoseWhoMoveBytes) {
-  Connection tcp = tests::connection();
-  TlsPeer target =
-      TlsPeer::server(std::move(tcp.peer), tests::Certificates::shared().of(tests::Key::kRsa2048));
-  std::jthread peer([&] { target.handshake(); });
-  std::vector<Handshaken> results;
-  EXPECT_GE(most_turns_in_a_round(
-                world_, collect(world_, context_, std::move(tcp.ours), results, TlsStream::Role::kClient)),
-            2u);
-  ASSERT_EQ(results.size(), 1u);
-  EXPECT_TRUE(results[0].has_value());
 }
 
 TEST_F(TargetHandshake, TakesTheVersionsOfTheDefaultPolicy) {

@@ -133,7 +133,7 @@ class Ring {
   /// The same for what computes for long (a step of a handshake: a signature). It comes behind everyone else,
   /// in the order of posting. Long steps have kLongShare, or as long as the others last had when that was
   /// more; then it is the others' turn again. So a burst of steps holds up for little those who only move
-  /// bytes, and is not starved by them either. Where there is no traffic to be held up, longer turns cost less.
+  /// bytes, and is not starved by them either. Without traffic to be held up, longer turns cost less.
   static constexpr std::chrono::microseconds kLongShare{1000};
   static constexpr std::chrono::microseconds kLongShareBesideTraffic{50};
   void post_long_step(std::coroutine_handle<> waiter) { long_steps_.push_back(waiter); }
