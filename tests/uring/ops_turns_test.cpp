@@ -137,11 +137,33 @@ TEST_F(Turns, TrafficOfLongAgoIsForgotten) {
 TEST_F(Turns, OutsideALongStepNobodyGivesWay) {
   int taken = 0;
   std::vector<int> seen;
+  spawn(gate, take_parts(ring, 2, Milliseconds(1), taken));
+  finish();
   spawn(gate, move_bytes(ring, 1, taken, seen));
   compute_for(Milliseconds(1));
   ring.give_way();
   EXPECT_EQ(gate.inside(), 1u);
   finish();
+}
+
+TEST_F(Turns, AfterALongStepTheLoopWaitsAsBefore) {
+  int taken = 0;
+  spawn(gate, take_parts(ring, 2, Milliseconds(1), taken));
+  finish();
+  const std::size_t before = world.rounds();
+  world.run_for(Milliseconds(50));
+  EXPECT_LE(world.rounds() - before, 3u);
+}
+
+TEST_F(Turns, AStepThatGaveWayIsTheLastOfItsRound) {
+  int taken = 0;
+  int others = 0;
+  std::vector<int> seen;
+  spawn(gate, take_parts(ring, 1, Milliseconds(1), taken));
+  spawn(gate, take_long_steps(ring, 1, Milliseconds(0), others));
+  spawn(gate, move_bytes(ring, 4, others, seen));
+  finish();
+  EXPECT_EQ(seen, (std::vector<int>{0, 0, 0, 1}));
 }
 
 TEST_F(Turns, NoLongStepIsTakenInsideAnother) {
