@@ -161,9 +161,9 @@ TEST_F(Turns, AStepThatGaveWayIsTheLastOfItsRound) {
   std::vector<int> seen;
   spawn(gate, take_parts(ring, 1, Milliseconds(1), taken));
   spawn(gate, take_long_steps(ring, 1, Milliseconds(0), others));
-  spawn(gate, move_bytes(ring, 4, others, seen));
+  spawn(gate, move_bytes(ring, 5, others, seen));
   finish();
-  EXPECT_EQ(seen, (std::vector<int>{0, 0, 0, 1}));
+  EXPECT_EQ(seen, (std::vector<int>{0, 0, 0, 0, 1}));
 }
 
 TEST_F(Turns, NoLongStepIsTakenInsideAnother) {
