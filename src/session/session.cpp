@@ -123,7 +123,8 @@ void Session::record(End end) {
 
 void Session::moved(relay::Side from, std::uint64_t bytes, std::uint64_t spliced) {
   const bool from_client = from == relay::Side::kClient;
-  if ((from_client ? record_.received : record_.sent) != 0) here_.ring.note_traffic();
+  const bool first = (from_client ? record_.received : record_.sent) == 0;
+  if (!first) here_.ring.note_traffic();  // the first bytes belong to what a new connection costs
   const bool now_spliced = spliced != (from_client ? record_.received_spliced : record_.sent_spliced);
   (from_client ? from_client_spliced_ : to_client_spliced_) = now_spliced;
   observe::count_moved(here_.counters, record_, from_client, bytes, spliced);

@@ -230,11 +230,12 @@ void Ring::take_turn() {
   resuming_.swap(ready_);
   for (const std::coroutine_handle<> waiter : resuming_) waiter.resume();
   resuming_.clear();
-  turn_ended_ = base::now();
   ++turns_;
 }
 
 void Ring::take_long_steps() {
+  if (long_steps_.empty()) return;
+  turn_ended_ = base::now();
   for (const std::size_t turns = turns_; !long_steps_.empty();) {
     const std::coroutine_handle<> waiter = long_steps_.front();
     long_steps_.pop_front();
@@ -250,12 +251,13 @@ bool Ring::long_share_is_spent() const {
   return base::now() - turn_ended_ >= std::max(share, turn_ended_ - now_);
 }
 
-void Ring::give_way() {
+void Ring::give_way() noexcept {
   if (!in_long_step_ || !beside_traffic() || !long_share_is_spent()) return;
   if (submit_and_wait() < 0) return;  // run_once() will say so
   in_long_step_ = false;
   take_turn();
   in_long_step_ = true;
+  turn_ended_ = base::now();
 }
 
 void Ring::fire_timers() {

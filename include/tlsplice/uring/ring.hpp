@@ -141,7 +141,7 @@ class Ring {
   /// Between two parts of a long step, as often as it has such places: if the share beside traffic is spent,
   /// the others have their turn here, inside the step. They cannot end it: it waits for nothing that they
   /// could answer or stop, and the next step is not begun by them. Does nothing anywhere else.
-  void give_way();
+  void give_way() noexcept;
 
   /// A flow moves bytes, and not for the first time: long steps are to think of it for a while.
   static constexpr base::Milliseconds kTrafficRemembered{10};
@@ -176,7 +176,7 @@ class Ring {
   std::vector<Op*> unsatisfied_;  // ended by the kernel too early; begun anew with the next round
   std::vector<Timer*> timers_;    // a binary heap, the soonest first
   base::Instant now_ = base::now();
-  base::Instant turn_ended_ = now_;  // of those who only move bytes
+  base::Instant turn_ended_ = now_;  // of those who only move bytes, where a long step waits
   base::Instant traffic_noted_{};
   std::size_t turns_ = 0;
   bool in_long_step_ = false;
