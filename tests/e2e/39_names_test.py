@@ -17,6 +17,7 @@ from harness import (Proxy, assert_unprivileged, group, reserve_port, run_progra
                      tcp_listener, toml, wait_until)
 from name_server import Named
 from peers import RESET, Target, echoed, exchange_of, receive_line, serve_echo, tcp_client
+from processes import process_exists
 from traffic import ConstantLoad
 
 NAME = "app.test"
@@ -159,8 +160,11 @@ class Failing(Names):
                 self.assertEqual(exchange_of(self.port)[1:], (b"", RESET))
                 self.assertEqual(self.health(), {(NAME, None): ("unavailable", "Elb.InternalError")})
                 self.dns.names[NAME] = ["127.0.0.2"]
+                old_workers = self.proxy.workers().values()
                 with Target(says("2"), host="127.0.0.2", port=self.target_port):
                     self.proxy.wait_events("serving", 2, timeout=ABSENT + harness.PATIENCE)
+                    wait_until("the end of those who know no target",
+                               lambda: not any(map(process_exists, old_workers)))
                     self.assertEqual(self.reached(2), {2})
             self.dns.names[NAME] = None
 

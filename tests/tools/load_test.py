@@ -22,6 +22,7 @@ import unittest
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 PROGRAM = os.environ.get("TLSPLICE_LOAD") or str(ROOT / "build/release/tlsplice-load")
 SECONDS = 120
+TCP_CLOSE = 7  # include/net/tcp_states.h
 CASES = {
     "bulk-down": ["--bytes", "20MiB", "--connections", "3"],
     "bulk-up": ["--bytes", "20MiB", "--connections", "3"],
@@ -72,6 +73,7 @@ class Meddler:
         self.listener = socket.create_server(("127.0.0.1", 0))
         self.address = "127.0.0.1:{}".format(self.listener.getsockname()[1])
         host, port = address.split(":")
+        self.ended_one_way = False
         self.target = (host, int(port))
         self.thread = threading.Thread(target=self.relay)
 
@@ -103,11 +105,18 @@ class Meddler:
                         return
                 passed += len(data)
                 sink.sendall(data)
+            if not self.ended_one_way and closed(source):
+                raise ConnectionResetError  # which the other thread's send(2) was told of
             if not self.over:
+                self.ended_one_way = True
                 sink.shutdown(socket.SHUT_WR)
         except OSError:
             self.over = True  # what the other thread sees now is our doing, and no end to pass on
             reset(None, 0, source, sink)
+
+
+def closed(connection):
+    return connection.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 1)[0] == TCP_CLOSE
 
 
 def flip(data, index, _source, _sink):

@@ -19,6 +19,8 @@ FEW, MANY = 100, 10_000
 MESSAGES = 100_000  # a round, each of 64 bytes
 MESSAGES_IN_GUEST = 10_000
 RATE = 500
+RATE_IN_GUEST = 23  # neither divides the other, or they would never meet, or always
+MESSAGE_RATE_IN_GUEST = 97
 BURST = 50  # clients that come back together, after an interruption
 MESSAGE_RATE = 2000
 SECONDS = 5
@@ -78,8 +80,8 @@ def idle_table(result):
 def handshakes(burst, bench, rounds, guest):
     """{name: {"p99_us": median, "p50_us": ..., "per_second": ..., "handshakes_per_second": ...}}, when that
     many connections begin at the same time."""
-    rate = RATE // 20 if guest else RATE
-    message_rate = MESSAGE_RATE // 20 if guest else MESSAGE_RATE
+    rate = RATE_IN_GUEST if guest else RATE
+    message_rate = MESSAGE_RATE_IN_GUEST if guest else MESSAGE_RATE
     at_once = SECONDS if guest else SECONDS_AT_ONCE
     rows = {name: [] for name in bench.proxies}
     with _service(bench, traffic.goes_first) as running:
@@ -90,14 +92,16 @@ def handshakes(burst, bench, rounds, guest):
                 beside = traffic.start_client(
                     bench.repository, bench.load_cpu, proxy.address, traffic.TLS,
                     ["handshakes", "--rate", rate, "--burst", burst, "--concurrency", 256, "--count",
-                     rate * (SECONDS + 2)], traffic.yields)
+                     rate * (SECONDS + 3)], traffic.yields)
                 time.sleep(SETTLE_SECONDS)
                 seconds = [_messages(bench, proxy, 1024, ["--rate", message_rate, "--seconds", at_once],
                                      traffic.goes_first) for _ in range(SECONDS // at_once)]
+                ended_early = beside.poll() is not None
                 output, errors = beside.communicate()
-                if beside.returncode:
-                    raise RuntimeError(f"the connections failed through {proxy.name}: {errors}{output}")
-                opened = rate * (SECONDS + 2) / json.loads(output.splitlines()[-1])["seconds"]
+                if beside.returncode or ended_early:
+                    raise RuntimeError(f"the connections failed, or ended before the messages, through "
+                                       f"{proxy.name}: {errors}{output}")
+                opened = rate * (SECONDS + 3) / json.loads(output.splitlines()[-1])["seconds"]
                 rows[proxy.name] += [{
                     "p50_us": done["latency_us"]["p50"], "p99_us": done["latency_us"]["p99"],
                     "per_second": done["latency_us"]["count"] / at_once,

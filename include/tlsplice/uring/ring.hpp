@@ -134,7 +134,7 @@ class Ring {
   /// in the order of posting. Long steps have kLongShare, or as long as the others last had when that was
   /// more; then it is the others' turn again. So a burst of steps holds up for little those who only move
   /// bytes, and is not starved by them either. Without traffic to be held up, longer turns cost less.
-  static constexpr std::chrono::microseconds kLongShare{1000};
+  static constexpr std::chrono::microseconds kLongShare{500};
   static constexpr std::chrono::microseconds kLongShareBesideTraffic{50};
   void post_long_step(std::coroutine_handle<> waiter) { long_steps_.push_back(waiter); }
 
@@ -144,7 +144,7 @@ class Ring {
   void give_way() noexcept;
 
   /// A flow moves bytes, and not for the first time: long steps are to think of it for a while.
-  static constexpr base::Milliseconds kTrafficRemembered{10};
+  static constexpr base::Milliseconds kTrafficRemembered{100};
   void note_traffic() { traffic_noted_ = now_; }
   bool beside_traffic() const { return now_ - traffic_noted_ < kTrafficRemembered; }
 
