@@ -230,19 +230,18 @@ void Ring::take_turn() {
   resuming_.swap(ready_);
   for (const std::coroutine_handle<> waiter : resuming_) waiter.resume();
   resuming_.clear();
-  ++turns_;
 }
 
 void Ring::take_long_steps() {
   if (long_steps_.empty()) return;
   turn_ended_ = base::now();
-  for (const std::size_t turns = turns_; !long_steps_.empty();) {
+  for (const base::Instant begun = turn_ended_; !long_steps_.empty();) {
     const std::coroutine_handle<> waiter = long_steps_.front();
     long_steps_.pop_front();
     in_long_step_ = true;
     waiter.resume();
     in_long_step_ = false;
-    if (turns_ != turns || long_share_is_spent()) return;
+    if (turn_ended_ != begun || long_share_is_spent()) return;  // a step that gave way is the last one
   }
 }
 

@@ -106,6 +106,7 @@ TEST_F(HandshakeTurns, ABurstDoesNotTakeItsStepsInOneRound) {
   while (before < kClients) {
     ASSERT_TRUE(world_.ring().run_once().has_value());
     const std::size_t now = refused();
+    EXPECT_LT(now - before, kClients / 2);
     rounds += now > before;
     before = now;
   }

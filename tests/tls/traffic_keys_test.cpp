@@ -3,6 +3,7 @@
 // schedule, for every hash and key length of TLS 1.3.
 #include <gtest/gtest.h>
 #include <openssl/core_names.h>
+#include <openssl/err.h>
 #include <openssl/evp.h>
 #include <openssl/kdf.h>
 
@@ -67,17 +68,20 @@ TEST_P(TrafficKeysOf13, AreThoseOfThePeer) {
   KeyLog log;
   SSL_set_app_data(client.ssl(), &log);
   SSL_CTX_set_keylog_callback(SSL_get_SSL_CTX(client.ssl()), read_line);
-  std::jthread peer([&] { client.handshake(); });
+  bool connected = false;
+  std::jthread peer([&] { connected = client.handshake(); });
   const auto stream = TlsStream::create(std::move(tcp.ours), context, TlsStream::Role::kServer);
-  // Others have their turn meanwhile, and derive keys of their own.
+  // Others have their turn meanwhile, derive keys of their own, and leave an error behind.
   const auto derive_others = [] {
     for (const char* label : {"c ap traffic", "key", "iv", "s ap traffic", "key", "iv"})
       expand_label(Octets(32, 1), label, 12, "provider=tlsplice");
+    ERR_raise(ERR_LIB_USER, 1);
   };
   for (net::Io io; (io = stream->handshake(derive_others)).status != net::IoStatus::kDone;) {
     ASSERT_TRUE(tests::wait_for(*stream, io.status)) << stream->failure();
   }
   peer.join();
+  ASSERT_TRUE(connected) << client.failure();
 
   auto keys = stream->traffic_keys();
   ASSERT_TRUE(keys.has_value());

@@ -25,6 +25,7 @@ struct Turns : testing::Test {
   Gate gate{ring};
 
   void finish() { world.run_until_empty(gate); }
+  std::vector<int> parts_seen_beside(int parts, base::Milliseconds each);
 };
 
 Task<void> take_turns(Ring& ring, int number, int turns, std::vector<int>& order) {
@@ -105,6 +106,16 @@ Task<void> move_bytes(Ring& ring, int turns, const int& taken, std::vector<int>&
   }
 }
 
+/// How many parts of such a step were done at each of three turns of somebody who is no traffic.
+std::vector<int> Turns::parts_seen_beside(int parts, base::Milliseconds each) {
+  int taken = 0;
+  std::vector<int> seen;
+  spawn(gate, take_parts(ring, parts, each, taken));
+  spawn(gate, take_turns_beside(ring, 3, Milliseconds(0), taken, seen));
+  finish();
+  return seen;
+}
+
 TEST_F(Turns, BesideTrafficALongStepGivesWay) {
   int taken = 0;
   std::vector<int> seen;
@@ -119,22 +130,12 @@ TEST_F(Turns, BesideTrafficALongStepGivesWay) {
 }
 
 TEST_F(Turns, WithoutTrafficALongStepDoesNot) {
-  int taken = 0;
-  std::vector<int> seen;
-  spawn(gate, take_parts(ring, 6, Milliseconds(1), taken));
-  spawn(gate, take_turns_beside(ring, 3, Milliseconds(0), taken, seen));
-  finish();
-  EXPECT_EQ(seen, (std::vector<int>{0, 6, 6}));
+  EXPECT_EQ(parts_seen_beside(6, Milliseconds(1)), (std::vector<int>{0, 6, 6}));
 }
 
 TEST_F(Turns, TrafficOfLongAgoIsForgotten) {
-  int taken = 0;
-  std::vector<int> seen;
   ring.note_traffic();
-  spawn(gate, take_parts(ring, 3, Ring::kTrafficRemembered * 2, taken));
-  spawn(gate, take_turns_beside(ring, 3, Milliseconds(0), taken, seen));
-  finish();
-  EXPECT_EQ(seen, (std::vector<int>{0, 1, 3}));
+  EXPECT_EQ(parts_seen_beside(3, Ring::kTrafficRemembered * 2), (std::vector<int>{0, 1, 3}));
 }
 
 TEST_F(Turns, OutsideALongStepNobodyGivesWay) {

@@ -5,6 +5,7 @@
 #include <chrono>
 #include <cstdio>
 #include <optional>
+#include <utility>
 
 #include "random.hpp"
 #include "run.hpp"
@@ -28,6 +29,10 @@ std::uint64_t due_by(std::chrono::duration<double> passed, double rate) {
   return static_cast<std::uint64_t>(passed.count() * rate) + 1;
 }
 
+bool is_over(const MessagesOptions& options, std::chrono::nanoseconds passed, std::uint64_t asked) {
+  return options.seconds > 0 ? passed >= in_seconds(options.seconds) : asked == options.count;
+}
+
 /// What is counted begins when each connection has had one answer: by then all are up and both ends warm.
 int messages_at_a_rate(const ClientOptions& client, const MessagesOptions& options) {
   std::uint64_t warm = 0;
@@ -36,17 +41,16 @@ int messages_at_a_rate(const ClientOptions& client, const MessagesOptions& optio
   const auto due = [&] { return due_by(base::now() - *since, options.rate) - asked; };
   const auto ask = [&](base::Instant now) {
     if (!since) return Next::kRest;
-    const bool end =
-        options.seconds > 0 ? now - *since >= in_seconds(options.seconds) : asked == options.count;
-    if (end) return Next::kEnd;
+    if (is_over(options, now - *since, asked)) return Next::kEnd;
     if (due() == 0) return Next::kRest;
     ++asked;
     return Next::kExchange;
   };
   const auto talk = [&](const Crew::Opened& opened) {
-    const AskNext ask_warm = [&, answers = -1](base::Instant now) mutable {
-      if (answers == 0) ++warm;
-      return ++answers == 0 ? Next::kExchange : ask(now);
+    const AskNext ask_warm = [&, first = true, cold = true](base::Instant now) mutable {
+      if (std::exchange(first, false)) return Next::kExchange;
+      if (std::exchange(cold, false)) ++warm;
+      return ask(now);
     };
     return messages_client(messages_plan(client, opened.id, options.size), ask_warm, opened.latencies);
   };
@@ -71,9 +75,9 @@ int messages(const ClientOptions& client, const MessagesOptions& options) {
   std::optional<base::Instant> since;  // the first question: connections open at the same time
   const AskNext ask = [&](base::Instant now) {
     if (!since) since = now;
-    const bool end =
-        options.seconds > 0 ? now - *since >= in_seconds(options.seconds) : asked == options.count;
-    return end ? Next::kEnd : (++asked, Next::kExchange);
+    if (is_over(options, now - *since, asked)) return Next::kEnd;
+    ++asked;
+    return Next::kExchange;
   };
   return run_to_the_end(
       "messages", client, options.connections, options.connections, [&](const Crew::Opened& opened) {

@@ -51,6 +51,7 @@ void Loop::begin(Connection connection, std::unique_ptr<Talk> talk, Owner& owner
 }
 
 void Loop::poke_resting(std::size_t most) {
+  if (most == 0) return;
   std::vector<Flow*> resting;
   for (const auto& [flow, _] : flows_) {
     if (flow->talk_->resting() && !flow->linked()) resting.push_back(flow);

@@ -178,7 +178,6 @@ class Ring {
   base::Instant now_ = base::now();
   base::Instant turn_ended_ = now_;  // of those who only move bytes, where a long step waits
   base::Instant traffic_noted_{};
-  std::size_t turns_ = 0;
   bool in_long_step_ = false;
   std::size_t in_flight_ = 0;
 };
