@@ -42,6 +42,8 @@ class Certificates {
   /// The certificate of one key with another key.
   policy::Certificate mixed(Key chain, Key key) { return {of(chain).chain, of(key).key, {}}; }
   policy::Certificate with_encrypted_key(Key key);
+  /// A certificate that `issuer` has signed, whose own is in the second file.
+  std::pair<policy::Certificate, std::filesystem::path> issued_by(Key issuer, Key key);
   std::filesystem::path garbage();
   std::filesystem::path missing() const { return folder_ / "missing.pem"; }
 
@@ -58,9 +60,18 @@ class Certificates {
     void operator()(std::FILE* file) const { std::fclose(file); }
   };
   using File = std::unique_ptr<std::FILE, CloseFile>;
+  static constexpr const char* kName = "localhost";
 
   static EVP_PKEY* make_key(Key key);
-  std::unique_ptr<X509, FreeCertificate> sign(EVP_PKEY* key, Days days);
+  struct Issuer {
+    const char* name;
+    EVP_PKEY* key;
+  };
+  std::unique_ptr<X509, FreeCertificate> sign(const char* name, EVP_PKEY* key, Days days, Issuer by);
+  static void add_name(X509_NAME* to, const char* name) {
+    const auto* bytes = reinterpret_cast<const unsigned char*>(name);
+    X509_NAME_add_entry_by_txt(to, "CN", MBSTRING_ASC, bytes, -1, -1, 0);
+  }
   std::filesystem::path fresh(const char* suffix);
   static File open(const std::filesystem::path& path) { return File(std::fopen(path.c_str(), "w")); }
 
@@ -104,20 +115,20 @@ inline EVP_PKEY* Certificates::key(Key key) {
   return slot.get();
 }
 
-inline std::unique_ptr<X509, Certificates::FreeCertificate> Certificates::sign(EVP_PKEY* key, Days days) {
+inline std::unique_ptr<X509, Certificates::FreeCertificate> Certificates::sign(const char* name,
+                                                                               EVP_PKEY* key, Days days,
+                                                                               Issuer by) {
   std::unique_ptr<X509, FreeCertificate> certificate(X509_new());
   constexpr long kDay = 24 * 60 * 60;
   X509_set_version(certificate.get(), X509_VERSION_3);
   ASN1_INTEGER_set(X509_get_serialNumber(certificate.get()), ++files_);
   X509_gmtime_adj(X509_getm_notBefore(certificate.get()), days.from * kDay);
   X509_gmtime_adj(X509_getm_notAfter(certificate.get()), days.until * kDay);
-  const std::array<unsigned char, 10> name{"localhost"};
-  X509_NAME* subject = X509_get_subject_name(certificate.get());
-  X509_NAME_add_entry_by_txt(subject, "CN", MBSTRING_ASC, name.data(), -1, -1, 0);
-  X509_set_issuer_name(certificate.get(), subject);
+  add_name(X509_get_subject_name(certificate.get()), name);
+  add_name(X509_get_issuer_name(certificate.get()), by.name);
   X509_set_pubkey(certificate.get(), key);
-  const bool digestless = EVP_PKEY_get_base_id(key) == EVP_PKEY_ED25519;
-  TLSPLICE_EXPECT(X509_sign(certificate.get(), key, digestless ? nullptr : EVP_sha256()) > 0,
+  const bool digestless = EVP_PKEY_get_base_id(by.key) == EVP_PKEY_ED25519;
+  TLSPLICE_EXPECT(X509_sign(certificate.get(), by.key, digestless ? nullptr : EVP_sha256()) > 0,
                   "OpenSSL signs the tests' certificates");
   return certificate;
 }
@@ -130,7 +141,7 @@ inline policy::Certificate Certificates::of(Key which, Days days) {
   policy::Certificate made{fresh(".pem"), fresh(".key"), {}};
   EVP_PKEY_up_ref(key(which));
   const std::unique_ptr<EVP_PKEY, FreeKey> held(key(which));
-  PEM_write_X509(open(made.chain).get(), sign(held.get(), days).get());
+  PEM_write_X509(open(made.chain).get(), sign(kName, held.get(), days, {kName, held.get()}).get());
   PEM_write_PrivateKey(open(made.key).get(), held.get(), nullptr, nullptr, 0, nullptr, nullptr);
   return made;
 }
@@ -142,6 +153,15 @@ inline policy::Certificate Certificates::with_encrypted_key(Key which) {
   PEM_write_PrivateKey(open(made.key).get(), key(which), EVP_aes_128_cbc(), passphrase.data(),
                        static_cast<int>(passphrase.size()), nullptr, nullptr);
   return made;
+}
+
+inline std::pair<policy::Certificate, std::filesystem::path> Certificates::issued_by(Key issuer, Key which) {
+  policy::Certificate made = of(which);
+  const Issuer by{"an authority", key(issuer)};
+  PEM_write_X509(open(made.chain).get(), sign(kName, key(which), {}, by).get());
+  auto own = fresh(".pem");
+  PEM_write_X509(open(own).get(), sign(by.name, by.key, {}, by).get());
+  return {std::move(made), std::move(own)};
 }
 
 inline std::filesystem::path Certificates::garbage() {

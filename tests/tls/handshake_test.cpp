@@ -13,7 +13,9 @@ namespace {
 
 using base::Fault;
 using base::Milliseconds;
+using tests::Certificates;
 using tests::Connection;
+using tests::Key;
 using tests::kPatience;
 using tests::Saw;
 using tests::TlsPeer;
@@ -60,6 +62,22 @@ TEST_F(Handshake, SucceedsInEveryVersion) {
     EXPECT_STREQ(both.stream->protocol(), name);
     EXPECT_STREQ(both.stream->cipher(), SSL_get_cipher_name(both.client.ssl()));
     EXPECT_EQ(SSL_version(both.client.ssl()), version);
+  }
+}
+
+/// An issuer that OpenSSL would find elsewhere is no part of the file, and to look for one costs each
+/// handshake.
+TEST_F(Handshake, SendsTheChainThatItsFileHas) {
+  const auto [certificate, issuer] = Certificates::shared().issued_by(Key::kRsa2048Another, Key::kRsa2048);
+  policy::Listener listener;
+  listener.certificate = certificate;
+  for (const int sent : {1, 2}) {
+    const auto context = Context::server(listener);
+    ASSERT_TRUE(context.has_value());
+    ASSERT_EQ(SSL_CTX_load_verify_file(context->get(), issuer.c_str()), 1);
+    const auto both = tests::serve(world_, *context, {});
+    EXPECT_EQ(sk_X509_num(SSL_get_peer_cert_chain(both.client.ssl())), sent);
+    std::ofstream(certificate.chain, std::ios::app) << std::ifstream(issuer).rdbuf();
   }
 }
 
