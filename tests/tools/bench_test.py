@@ -49,6 +49,7 @@ class BenchTest(unittest.TestCase):
         row = results["idle"][0]
         self.assertEqual((row["proxy"], row["flows"]), ("tlsplice", 300))
         self.assertTrue(0 < row["bytes_per_flow"] < 100_000, row)
+        self.assertEqual([row["proxy"] for row in results["idle"]], ["tlsplice", "floor"])
 
     def test_processor_time(self):
         os.environ["TLSPLICE_BENCH_TEST"] = mark = f"mark-{os.getpid()}"
@@ -69,6 +70,8 @@ class BenchTest(unittest.TestCase):
         self.assertTrue(0 < row["p50_us"] <= row["p99_us"], row)
         self.assertGreater(row["handshakes_per_second"], 20)
         self.assertIn("beside-bursts: ", table)
+        self.assertRegex(table, r"(?m)^ +floor +p50")
+        self.assertTrue(0 < results["beside-bursts"]["floor"]["p99_us"])
 
     def test_arguments(self):
         for arguments, text in ((["--help"], "tls-tls"), (["no-such-case"], "invalid choice"),

@@ -1,6 +1,6 @@
 """What flows cost each other: messages beside 10,000 flows that rest, against the same beside 100; and how
 long messages of 1 KiB take while 500 connections a second begin and end beside them. Each proxy in turn, the
-median of the rounds.
+median of the rounds; the floor is a plain forwarder without TLS, of one round.
 
 For the latter neither processor may be short, or one measures the queue for it: 2,000 messages a second, and
 who opens the connections computes only while messages and targets leave the processor alone. The p99 is the
@@ -31,19 +31,24 @@ SETTLE_SECONDS = 0.5
 
 @contextlib.contextmanager
 def _service(bench, scheduled=None):
-    """The proxies, serving under P-256."""
+    """The proxies, serving under P-256, and a plain forwarder without TLS: the floor."""
     chain, key = bench.certificates["p256"]
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(traffic.Target(bench.repository, bench.load_cpu, scheduled=scheduled))
-        service = proxies.Service(target.address, chain=chain, key=key, rsa=False)
-        yield [stack.enter_context(proxies.ALL[name](service, bench.repository, bench.proxy_cpu))
-               for name in bench.proxies]
+        running = []
+        for kind in proxies.and_the_floor(bench.proxies):
+            service = proxies.Service(target.address, kind.tls, chain=chain, key=key, rsa=False)
+            running.append(stack.enter_context(kind(service, bench.repository, bench.proxy_cpu)))
+        yield running
 
 
 def _messages(bench, proxy, size, how, scheduled=None):
-    return traffic.client(bench.repository, bench.load_cpu, proxy.address, traffic.TLS,
-                          ["messages", "--size", size, "--connections", MESSAGES_CONNECTIONS, *how],
-                          scheduled)
+    case = ["messages", "--size", size, "--connections", MESSAGES_CONNECTIONS, *how]
+    return traffic.client(bench, proxy, case, scheduled)
+
+
+def _rounds_of(proxy, rounds):
+    return 1 if isinstance(proxy, proxies.Forward) else rounds
 
 
 def idle(bench, rounds, guest):
@@ -61,7 +66,7 @@ def idle(bench, rounds, guest):
                 with traffic.resting(bench, proxy, flows, SETTLE_SECONDS):
                     _messages(bench, proxy, 64, ["--count", max(1, count // 20)])  # warm
                     samples = []
-                    for _ in range(rounds):
+                    for _ in range(_rounds_of(proxy, rounds)):
                         before = proxy.cpu_seconds()
                         _messages(bench, proxy, 64, ["--count", count])
                         samples.append((proxy.cpu_seconds() - before) * MESSAGES / count)
@@ -80,38 +85,42 @@ def idle_table(result):
 def handshakes(burst, bench, rounds, guest):
     """{name: {"p99_us": median, "p50_us": ..., "per_second": ..., "handshakes_per_second": ...}}, when that
     many connections begin at the same time."""
-    rate = RATE_IN_GUEST if guest else RATE
-    message_rate = MESSAGE_RATE_IN_GUEST if guest else MESSAGE_RATE
-    at_once = SECONDS if guest else SECONDS_AT_ONCE
-    rows = {name: [] for name in bench.proxies}
+    rows = {}
     with _service(bench, traffic.goes_first) as running:
         for number in range(rounds):
             for proxy in running:
-                bench.say(f"messages beside {rate} connections a second, {burst} at once: "
+                if number >= _rounds_of(proxy, rounds):
+                    continue
+                bench.say(f"messages beside new connections, {burst} at once: "
                           f"round {number + 1} of {rounds}, {proxy.name}")
-                beside = traffic.start_client(
-                    bench.repository, bench.load_cpu, proxy.address, traffic.TLS,
-                    ["handshakes", "--rate", rate, "--burst", burst, "--concurrency", 256, "--count",
-                     rate * (SECONDS + 3)], traffic.yields)
-                time.sleep(SETTLE_SECONDS)
-                seconds = [_messages(bench, proxy, 1024, ["--rate", message_rate, "--seconds", at_once],
-                                     traffic.goes_first) for _ in range(SECONDS // at_once)]
-                ended_early = beside.poll() is not None
-                output, errors = beside.communicate()
-                if beside.returncode or ended_early:
-                    raise RuntimeError(f"the connections failed, or ended before the messages, through "
-                                       f"{proxy.name}: {errors}{output}")
-                opened = rate * (SECONDS + 3) / json.loads(output.splitlines()[-1])["seconds"]
-                rows[proxy.name] += [{
-                    "p50_us": done["latency_us"]["p50"], "p99_us": done["latency_us"]["p99"],
-                    "per_second": done["latency_us"]["count"] / at_once,
-                    "handshakes_per_second": opened} for done in seconds]
+                rows.setdefault(proxy.name, []).extend(_seconds(bench, proxy, burst, guest))
     result = {name: {field: statistics.median(row[field] for row in samples) for field in samples[0]}
               for name, samples in rows.items()}
-    others = [row["p99_us"] for name, row in result.items() if name != "tlsplice"]
+    others = [result[name]["p99_us"] for name in bench.proxies if name != "tlsplice"]
     if "tlsplice" in result and others:
         result["tlsplice"]["p99_ratio_to_better_peer"] = result["tlsplice"]["p99_us"] / min(others)
     return result
+
+
+def _seconds(bench, proxy, burst, guest):
+    """One round: a row for each second of messages, or for all of them in a guest."""
+    rate = RATE_IN_GUEST if guest else RATE
+    message_rate = MESSAGE_RATE_IN_GUEST if guest else MESSAGE_RATE
+    at_once = SECONDS if guest else SECONDS_AT_ONCE
+    new = ["handshakes", "--rate", rate, "--burst", burst, "--concurrency", 256]
+    beside = traffic.start_client(bench, proxy, [*new, "--count", rate * (SECONDS + 3)], traffic.yields)
+    time.sleep(SETTLE_SECONDS)
+    how = ["--rate", message_rate, "--seconds", at_once]
+    seconds = [_messages(bench, proxy, 1024, how, traffic.goes_first) for _ in range(SECONDS // at_once)]
+    ended_early = beside.poll() is not None
+    output, errors = beside.communicate()
+    if beside.returncode or ended_early:
+        raise RuntimeError(f"the connections failed, or ended before the messages, through {proxy.name}: "
+                           f"{errors}{output}")
+    opened = rate * (SECONDS + 3) / json.loads(output.splitlines()[-1])["seconds"]
+    return [{"p50_us": done["latency_us"]["p50"], "p99_us": done["latency_us"]["p99"],
+             "per_second": done["latency_us"]["count"] / at_once, "handshakes_per_second": opened}
+            for done in seconds]
 
 
 def handshakes_table(name, burst, result):

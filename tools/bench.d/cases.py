@@ -99,8 +99,7 @@ def _spend(bench, case, proxy, count):
     """(processor seconds of the proxy, what the client says)"""
     before = proxy.cpu_seconds()
     connections = ["--connections", case.connections] if case.connections else []
-    done = traffic.client(bench.repository, bench.load_cpu, proxy.address, traffic.TLS if case.tls else [],
-                          [*case.arguments, *connections, case.count_option, count])
+    done = traffic.client(bench, proxy, [*case.arguments, *connections, case.count_option, count])
     time.sleep(ENDING_SECONDS)
     return proxy.cpu_seconds() - before, done
 
@@ -124,15 +123,14 @@ def _summary(rows):
 def _moving(bench, case, rounds, count):
     """Processor seconds of the unit for a plain forwarder, which moves the same bytes, or opens and ends the
     same connections, without TLS."""
-    plain = dataclasses.replace(case, tls=False, target_tls=False)
     with contextlib.ExitStack() as stack:
         target = stack.enter_context(traffic.Target(bench.repository, bench.load_cpu))
         service = proxies.Service(target.address, tls=False)
         floor = stack.enter_context(proxies.Forward(service, bench.repository, bench.proxy_cpu))
         bench.say(f"{case.name}: a plain forwarder")
-        _spend(bench, plain, floor, max(1, count // 20))  # warm
-        opening = _opening(bench, plain, floor)
-        return statistics.median(_sample(bench, plain, floor, count, opening)["cpu"] for _ in range(rounds))
+        _spend(bench, case, floor, max(1, count // 20))  # warm
+        opening = _opening(bench, case, floor)
+        return statistics.median(_sample(bench, case, floor, count, opening)["cpu"] for _ in range(rounds))
 
 
 def _floor(case):

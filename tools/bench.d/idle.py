@@ -1,5 +1,5 @@
 """What an idle flow costs: the memory (PSS) of all processes of a proxy before and after so many flows have
-been opened, have exchanged 100 bytes each way, and rest."""
+been opened, have exchanged 100 bytes each way, and rest. The floor is a plain forwarder, without TLS."""
 
 import time
 
@@ -10,18 +10,18 @@ SETTLE_SECONDS = 2
 
 
 def run(bench, flows):
-    """[{"proxy": ..., "bytes_per_flow": ...}], one for each."""
+    """[{"proxy": ..., "bytes_per_flow": ...}], one for each, and the floor."""
     if flows > proxies.FLOWS_MAX:
         flows = proxies.FLOWS_MAX
         bench.say(f"idle: {flows} flows: more do not fit into {proxies.DESCRIPTORS} descriptors (ulimit -Hn)")
     chain, key = bench.certificates["p256"]
     rows = []
-    for name in bench.proxies:
+    for kind in proxies.and_the_floor(bench.proxies):
         with traffic.Target(bench.repository, bench.load_cpu) as target:
-            service = proxies.Service(target.address, chain=chain, key=key, rsa=False)
-            with proxies.ALL[name](service, bench.repository, bench.proxy_cpu) as proxy:
-                bench.say(f"idle: {flows} flows through {name}")
-                rows.append({"proxy": name, "flows": flows, **_measure(bench, proxy, flows)})
+            service = proxies.Service(target.address, kind.tls, chain=chain, key=key, rsa=False)
+            with kind(service, bench.repository, bench.proxy_cpu) as proxy:
+                bench.say(f"idle: {flows} flows through {proxy.name}")
+                rows.append({"proxy": proxy.name, "flows": flows, **_measure(bench, proxy, flows)})
     return rows
 
 

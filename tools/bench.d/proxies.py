@@ -63,6 +63,7 @@ class Proxy:
     """`with Tlsplice(...) as proxy:` serves on proxy.address until the block ends."""
 
     name = None
+    tls = True  # whether it can serve it
 
     def __init__(self, service, repository, cpu):
         self.service, self.repository, self.cpu = service, repository, cpu
@@ -185,7 +186,7 @@ class TlspliceCopy(Tlsplice):
 class Forward(Proxy):
     """No proxy, but what one cannot save: tlsplice-load's plain forwarder."""
 
-    name = "floor"
+    name, tls = "floor", False
 
     def prepare(self):
         return [load_program(self.repository), "forward", "--listen", self.address,
@@ -272,6 +273,10 @@ stream {{
 PEERS = ("haproxy", "nginx")
 ALL = {proxy.name: proxy for proxy in (Tlsplice, Haproxy, Nginx, TlspliceUser, TlspliceSplice,
                                        TlspliceUringSplice, TlspliceCopy, TlspliceUncounted)}
+
+
+def and_the_floor(names):
+    return [*(ALL[name] for name in names), Forward]
 
 
 def free_port():

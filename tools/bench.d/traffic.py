@@ -14,19 +14,28 @@ TLS = ["--tls", "--take-truncation"]  # nginx sends no close_notify at the end o
 
 
 def certificates(folder):
-    """{"rsa": (chain, key), "p256": (chain, key)}, made once a month."""
+    """{"rsa": (chain, key), "p256": (chain, key)}, made once a month. A chain is a certificate and the one of
+    its issuer, as people have them: OpenSSL goes looking for the issuer of one that stands alone, with each
+    handshake, unless it is told not to (SSL_MODE_NO_AUTO_CHAIN), and not every proxy tells it."""
     made = {}
     folder.mkdir(parents=True, exist_ok=True)
     for name, key in _KEYS.items():
-        chain, private = folder / f"{name}.pem", folder / f"{name}.key"
+        chain, private = folder / f"{name}-chain.pem", folder / f"{name}.key"
         fresh = subprocess.run(["openssl", "x509", "-checkend", "86400", "-noout", "-in", chain],
                                capture_output=True, check=False).returncode == 0
         if not (fresh and private.exists()):
-            subprocess.run(["openssl", "req", "-x509", "-newkey", *key, "-sha256", "-nodes", "-days", "30",
-                            "-subj", "/CN=localhost", "-keyout", private, "-out", chain],
-                           capture_output=True, check=True)
+            issuer, issuer_key = folder / f"{name}-issuer.pem", folder / f"{name}-issuer.key"
+            _certify(key, "an authority", issuer, issuer_key, [])
+            _certify(key, "localhost", chain, private, ["-CA", issuer, "-CAkey", issuer_key])
+            chain.write_bytes(chain.read_bytes() + issuer.read_bytes())
         made[name] = (chain, private)
     return made
+
+
+def _certify(key, name, certificate, private, more):
+    subprocess.run(["openssl", "req", "-x509", "-newkey", *key, "-sha256", "-nodes", "-days", "30", "-subj",
+                    f"/CN={name}", "-keyout", private, "-out", certificate, *more],
+                   capture_output=True, check=True)
 
 
 def yields():
@@ -70,9 +79,9 @@ def _placed(cpu, scheduled):
         scheduled()
 
 
-def client(repository, cpu, address, options, case, scheduled=None):
-    """Runs one case to its end; what it says of it."""
-    process = start_client(repository, cpu, address, options, case, scheduled)
+def client(bench, proxy, case, scheduled=None):
+    """Runs one case through the proxy, to its end; what it says of it."""
+    process = start_client(bench, proxy, case, scheduled)
     output, errors = process.communicate()
     lines = output.splitlines()
     result = json.loads(lines[-1]) if lines else {"ok": False}
@@ -84,8 +93,7 @@ def client(repository, cpu, address, options, case, scheduled=None):
 @contextlib.contextmanager
 def resting(bench, proxy, flows, settle):
     """That many flows have come up through it, and rest; `settle` seconds later."""
-    client = start_client(bench.repository, bench.load_cpu, proxy.address, TLS,
-                          ["idle", "--flows", flows, "--concurrency", 16])
+    client = start_client(bench, proxy, ["idle", "--flows", flows, "--concurrency", 16])
     line = client.stdout.readline()
     if line.split() != ["up", str(flows)]:
         raise RuntimeError(f"the flows did not come up through {proxy.name}: {line}{client.communicate()[1]}")
@@ -96,11 +104,13 @@ def resting(bench, proxy, flows, settle):
         raise RuntimeError(f"the flows did not end well through {proxy.name}: {errors}{output}")
 
 
-def start_client(repository, cpu, address, options, case, scheduled=None):
-    """`scheduled`: yields or goes_first."""
-    command = [load_program(repository), "client", "--connect", address, "--stall", 3600, *options, *case]
+def start_client(bench, proxy, case, scheduled=None):
+    """With TLS where the proxy serves it. `scheduled`: yields or goes_first."""
+    command = [load_program(bench.repository), "client", "--connect", proxy.address, "--stall", 3600,
+               *(TLS if proxy.service.tls else []), *case]
     return subprocess.Popen(list(map(str, command)), stdin=subprocess.PIPE, stdout=subprocess.PIPE,
-                            stderr=subprocess.PIPE, text=True, preexec_fn=lambda: _placed(cpu, scheduled))
+                            stderr=subprocess.PIPE, text=True,
+                            preexec_fn=lambda: _placed(bench.load_cpu, scheduled))
 
 
 def openssl_speed(*arguments):
