@@ -12,6 +12,7 @@ import json
 import statistics
 import time
 
+import pairs
 import proxies
 import traffic
 
@@ -96,9 +97,9 @@ def handshakes(burst, bench, rounds, guest):
                 rows.setdefault(proxy.name, []).extend(_seconds(bench, proxy, burst, guest))
     result = {name: {field: statistics.median(row[field] for row in samples) for field in samples[0]}
               for name, samples in rows.items()}
-    others = [result[name]["p99_us"] for name in bench.proxies if name != "tlsplice"]
-    if "tlsplice" in result and others:
-        result["tlsplice"]["p99_ratio_to_better_peer"] = result["tlsplice"]["p99_us"] / min(others)
+    ours, *others = bench.proxies
+    if one := pairs.cheapest(rows, "p99_us", others):
+        result[ours]["p99_ratio_to_better_peer"] = pairs.ratio(rows, "p99_us", ours, one)
     return result
 
 
@@ -128,8 +129,9 @@ def handshakes_table(name, burst, result):
     for name, row in result.items():
         yield (f"  {name:<20}p50 {row['p50_us']:7.0f} us  p99 {row['p99_us']:7.0f} us"
                f"{row['per_second']:8.0f} /s beside {row['handshakes_per_second']:.0f} connections/s")
-    if (ratio := result.get("tlsplice", {}).get("p99_ratio_to_better_peer")) is not None:
-        yield f"  tlsplice's p99 to the better of the others: {ratio:.2f}"
+    for name, row in result.items():
+        if (ratio := row.get("p99_ratio_to_better_peer")) is not None:
+            yield f"  p99 of {name} to the better of the others, pair by pair: {ratio:.2f}"
 
 
 def _beside_new(name, burst, what):

@@ -8,6 +8,7 @@ import re
 import statistics
 import time
 
+import pairs
 import proxies
 import traffic
 
@@ -80,10 +81,9 @@ def run(bench, case, rounds, guest):
     result = {"what": case.what, "unit": f"CPU s per {case.unit}", "rounds": rounds, "count": count,
               "floor": _floor(case), "moving": _moving(bench, case, rounds, count),
               "proxies": {name: _summary(rows) for name, rows in samples.items()}}
-    medians = {name: summary["cpu_median"] for name, summary in result["proxies"].items()}
-    others = [median for name, median in medians.items() if name != "tlsplice"]
-    if "tlsplice" in medians and others:
-        result["ratio_to_better_peer"] = medians["tlsplice"] / min(others)
+    ours, *others = bench.proxies
+    if one := pairs.cheapest(samples, "cpu", others):
+        result["ratio_to_better_peer"] = pairs.ratio(samples, "cpu", ours, one)
     return result
 
 
@@ -161,4 +161,5 @@ def table(name, result):
     yield (f"  {'floor':<20}{result['moving'] + (result['floor'] or 0):9.3f}  "
            f"(a plain forwarder: {result['moving']:.3f}{of_openssl})")
     if "ratio_to_better_peer" in result:
-        yield f"  tlsplice to the better of the others: {result['ratio_to_better_peer']:.2f}"
+        ours = next(iter(result["proxies"]))
+        yield f"  {ours} to the better of the others, pair by pair: {result['ratio_to_better_peer']:.2f}"

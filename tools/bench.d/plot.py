@@ -3,6 +3,7 @@ better of HAProxy and nginx, or to the first proxy where neither ran."""
 
 from xml.sax.saxutils import escape
 
+import pairs
 import proxies
 
 WIDTH, LEFT, BAR, GAP, HEADER = 760, 150, 14, 14, 34
@@ -11,10 +12,11 @@ COLORS = ("#1b6ca8", "#b5651d", "#6a8d3f", "#7d5ba6", "#888888", "#c05a7a")
 
 
 def _ratios(result):
-    costs = {name: row["cpu_median"] for name, row in result["proxies"].items()}
-    peers = [costs[name] for name in proxies.PEERS if name in costs]
-    one = min(peers) if peers else next(iter(costs.values()))
-    return {name: cost / one for name, cost in costs.items()} if one > 0 else {}
+    samples = {name: row["samples"] for name, row in result["proxies"].items()}
+    one = pairs.cheapest(samples, "cpu", proxies.PEERS) or next(iter(samples))
+    if not all(row["cpu"] > 0 for row in samples[one]):
+        return {}
+    return {name: pairs.ratio(samples, "cpu", name, one) for name in samples}
 
 
 def _text(x, y, text, more=""):
