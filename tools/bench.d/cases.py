@@ -30,21 +30,24 @@ class Case:
     key: str = "rsa"
     tls: bool = True
     target_tls: bool = False
-    passes: int = 1  # of AES-GCM over each byte
+    ciphered: int = 0  # bytes of a unit that AES-GCM seals or opens
+    record: int = 16384  # bytes of each
 
 
-def _bulk(name, what, direction, **more):
-    return Case(name, what, "GiB", (direction,), 4, "--bytes", GIB, 32 << 20, GIB, **more)
+def _bulk(name, what, direction, passes=1, **more):
+    return Case(name, what, "GiB", (direction,), 4, "--bytes", GIB, 32 << 20, GIB,
+                ciphered=passes * GIB, **more)
 
 
 def _messages(size):
     return Case(f"messages-{size}", f"requests and answers of {size} bytes on 32 connections", "100,000",
-                ("messages", "--size", size), 32, "--count", 100_000, 10_000, 100_000, passes=0)
+                ("messages", "--size", size), 32, "--count", 100_000, 10_000, 100_000,
+                ciphered=2 * size * 100_000, record=size)
 
 
 def _handshakes(name, key, what):
     return Case(f"handshakes-{name}", f"new connections, {what}, one byte each way", "1,000",
-                ("handshakes", "--concurrency", 16), 0, "--count", 2000, 60, 1000, key=key, passes=0)
+                ("handshakes", "--concurrency", 16), 0, "--count", 2000, 60, 1000, key=key)
 
 
 ALL = {case.name: case for case in (
@@ -135,9 +138,9 @@ def _moving(bench, case, rounds, count):
 
 def _floor(case):
     """Processor seconds of the unit for the cipher or the signature alone; None where neither matters."""
-    if case.passes:
-        said = traffic.openssl_speed("-bytes", "16384", "-evp", "aes-128-gcm")
-        return case.passes * GIB / float(re.search(r"^\+F:\d+:\S+:(\S+)$", said, re.MULTILINE)[1])
+    if case.ciphered:
+        said = traffic.openssl_speed("-bytes", str(case.record), "-evp", "aes-128-gcm")
+        return case.ciphered / float(re.search(r"^\+F:\d+:\S+:(\S+)$", said, re.MULTILINE)[1])
     if case.name == "handshakes-rsa":
         return 1000 / float(re.search(r"^\+F2:\d+:2048:([^:]+):", traffic.openssl_speed("rsa2048"),
                                       re.MULTILINE)[1])
@@ -156,7 +159,7 @@ def table(name, result):
         latency = f"  p50 {row['p50_us']:.0f} us, p99 {row['p99_us']:.0f} us" if row["p50_us"] else ""
         yield (f"  {proxy:<20}{row['cpu_median']:9.3f}  ({row['cpu_min']:.3f} - {row['cpu_max']:.3f})"
                f"{speed}{latency}")
-    alone = "the cipher" if "GiB" in result["unit"] else "the signature"
+    alone = "the signature" if name.startswith("handshakes") else "the cipher"
     of_openssl = f", openssl speed: {result['floor']:.3f} for {alone}" if result["floor"] is not None else ""
     yield (f"  {'floor':<20}{result['moving'] + (result['floor'] or 0):9.3f}  "
            f"(a plain forwarder: {result['moving']:.3f}{of_openssl})")
