@@ -14,6 +14,9 @@ from xml.etree import ElementTree
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
 SECONDS = 200
+sys.path.insert(0, str(ROOT / "tools/bench.d"))
+import cases  # noqa: E402
+import pairs  # noqa: E402
 
 
 def bench(*arguments):
@@ -72,6 +75,20 @@ class BenchTest(unittest.TestCase):
         self.assertIn("beside-bursts: ", table)
         self.assertRegex(table, r"(?m)^ +floor +p50")
         self.assertTrue(0 < results["beside-bursts"]["floor"]["p99_us"])
+
+    def test_ratios_are_those_of_pairs(self):
+        samples = {name: [{"cpu": cpu} for cpu in costs] for name, costs in {
+            "tlsplice": (1, 6, 3), "haproxy": (2, 4, 6), "nginx": (3, 7, 7)}.items()}
+        one = pairs.cheapest(samples, "cpu", ["haproxy", "nginx", "not there"])
+        self.assertEqual((one, pairs.ratio(samples, "cpu", "tlsplice", one)), ("haproxy", 0.5))
+        self.assertIsNone(pairs.cheapest(samples, "cpu", []))
+
+    def test_floors_have_the_part_of_openssl(self):
+        floor = {name: cases.floor_of_openssl(case) for name, case in cases.ALL.items()}
+        self.assertIsNone(floor["tcp"])
+        self.assertAlmostEqual(floor["tls-tls"] / floor["down"], 2, delta=1)
+        self.assertLess(floor["messages-64"], floor["messages-16384"])
+        self.assertLess(floor["handshakes-p256"], floor["handshakes-rsa"])
 
     def test_arguments(self):
         for arguments, text in ((["--help"], "tls-tls"), (["no-such-case"], "invalid choice"),

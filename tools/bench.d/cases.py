@@ -82,7 +82,7 @@ def run(bench, case, rounds, guest):
                 bench.say(f"{case.name}: round {number + 1} of {rounds}, {proxy.name}")
                 samples[proxy.name].append(_sample(bench, case, proxy, count, opening[proxy]))
     result = {"what": case.what, "unit": f"CPU s per {case.unit}", "rounds": rounds, "count": count,
-              "floor": _floor(case), "moving": _moving(bench, case, rounds, count),
+              "floor": floor_of_openssl(case), "moving": _moving(bench, case, rounds, count),
               "proxies": {name: _summary(rows) for name, rows in samples.items()}}
     ours, *others = bench.proxies
     if one := pairs.cheapest(samples, "cpu", others):
@@ -136,7 +136,7 @@ def _moving(bench, case, rounds, count):
         return statistics.median(_sample(bench, case, floor, count, opening)["cpu"] for _ in range(rounds))
 
 
-def _floor(case):
+def floor_of_openssl(case):
     """Processor seconds of the unit for the cipher or the signature alone; None where neither matters."""
     if case.ciphered:
         said = traffic.openssl_speed("-bytes", str(case.record), "-evp", "aes-128-gcm")
