@@ -41,31 +41,34 @@ Admission::Admission(const observe::CounterTable& all, observe::Counters own, ba
                      std::uint32_t max_flows)
     : all_(all), own_(own), log_(log), max_flows_(max_flows), spare_(open_spare()) {}
 
-bool Admission::admit(base::Fd& connection, base::Instant now) {
+bool Admission::admit(base::Fd& connection, std::size_t listener_row, base::Instant now) {
   if (all_.sum(&tlsplice_counters::ActiveFlowCount) >= max_flows_) {
+    count(Refusal::kMaxFlows, listener_row, now);
     reset(connection);
-    count(Refusal::kMaxFlows, now);
     return false;
   }
   if (base::memory_is_short() && !base::refill_memory_reserve()) {
+    count(Refusal::kMemory, listener_row, now);
     reset(connection);
-    count(Refusal::kMemory, now);
     return false;
   }
   return true;
 }
 
-bool Admission::refuse_next(int listener, base::Instant now) {
+bool Admission::refuse_next(int listener, std::size_t listener_row, base::Instant now) {
   spare_.reset();
   auto accepted = net::accept(listener);
-  if (accepted) reset(accepted->socket);
+  if (accepted) {
+    count(Refusal::kDescriptors, listener_row, now);
+    reset(accepted->socket);
+  }
   spare_ = open_spare();
-  if (accepted) count(Refusal::kDescriptors, now);
   return accepted.has_value();
 }
 
-void Admission::count(Refusal reason, base::Instant now) {
+void Admission::count(Refusal reason, std::size_t listener_row, base::Instant now) {
   own_.add(kKinds[static_cast<std::size_t>(reason)].counter);
+  own_.add(listener_row, &tlsplice_listener::RejectedFlowCount);
   say(reason, now);
 }
 

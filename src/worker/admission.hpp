@@ -1,5 +1,6 @@
-// Who may come in: the limits on flows, descriptors and memory. Reaching one refuses new connections with a
-// reset, counts them, says so once a second, and ends by itself when there is room again.
+// Who may come in: the limits on flows, descriptors and memory. Reaching one counts new connections, says so
+// once a second, and refuses them with a reset, so that who sees a refusal finds it counted. It ends by
+// itself when there is room again.
 #pragma once
 
 #include <cstdint>
@@ -17,15 +18,15 @@ class Admission {
  public:
   Admission(const observe::CounterTable& all, observe::Counters own, base::Log& log, std::uint32_t max_flows);
 
-  /// Whether one more flow fits. Resets and counts the connection if not.
-  bool admit(base::Fd& connection, base::Instant now);
+  /// Whether one more flow fits. Counts and resets the connection if not. `listener_row` is its listener's.
+  bool admit(base::Fd& connection, std::size_t listener_row, base::Instant now);
 
   /// accept(2) had no descriptor: takes one connection from the queue with the spare one and resets it, for
   /// otherwise it would wait there and the listening socket would stay readable. False when even that did not
   /// work.
-  bool refuse_next(int listener, base::Instant now);
+  bool refuse_next(int listener, std::size_t listener_row, base::Instant now);
 
-  void count(Refusal reason, base::Instant now);
+  void count(Refusal reason, std::size_t listener_row, base::Instant now);
   /// Says it only, once a second: for flows whose record has counted it.
   void say(Refusal reason, base::Instant now);
 

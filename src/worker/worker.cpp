@@ -51,7 +51,6 @@ class Worker {
   __u64 unsteered() const;
   void admit(net::Accepted accepted, const session::Service& service);
   void count_dropped_lines();
-  void count_refusal(const session::Service& service);
   Task<void> run_flow(net::Accepted accepted, const session::Service& service);
 
   Setup& setup_;
@@ -265,17 +264,13 @@ bool Worker::accept_some(Door& door) {
     switch (accepted.error()) {
       case EMFILE:
       case ENFILE:
-        if (admission_.refuse_next(door.listener.get(), ring_.now())) {
-          count_refusal(*door.service);
-          break;
-        }
+        if (admission_.refuse_next(door.listener.get(), door.service->row, ring_.now())) break;
         kernel_is_short_ = true;
         return false;
       case ENOMEM:
       case ENOBUFS:
         kernel_is_short_ = true;
-        admission_.count(Refusal::kMemory, ring_.now());
-        count_refusal(*door.service);
+        admission_.count(Refusal::kMemory, door.service->row, ring_.now());
         return false;
       case EAGAIN:
         return false;
@@ -300,13 +295,9 @@ bool Worker::accept_some(Door& door) {
   return true;
 }
 
-void Worker::count_refusal(const session::Service& service) {
-  here_.counters.add(service.row, &tlsplice_listener::RejectedFlowCount);
-}
-
 void Worker::admit(net::Accepted accepted, const session::Service& service) {
   setup_.load.accepted();
-  if (!admission_.admit(accepted.socket, ring_.now())) return count_refusal(service);
+  if (!admission_.admit(accepted.socket, service.row, ring_.now())) return;
   uring::spawn(flows_, run_flow(std::move(accepted), service));
 }
 

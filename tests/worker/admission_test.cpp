@@ -7,8 +7,10 @@
 #include <poll.h>
 
 #include <algorithm>
+#include <atomic>
 #include <cerrno>
 #include <string>
+#include <thread>
 
 #include "../base/child.hpp"
 #include "../relay/flow.hpp"
@@ -22,7 +24,8 @@ using tests::Connection;
 const base::Instant kStart = base::Instant() + std::chrono::hours(1);
 
 struct AdmissionTest : testing::Test {
-  observe::CounterTable table = std::move(*observe::CounterTable::create(2));
+  observe::CounterTable table =
+      std::move(*observe::CounterTable::create({.workers = 2, .listeners = {{"web", "TLS"}}}));
   observe::Counters own = table.worker(0);
   observe::Counters others = table.worker(1);
   tests::Pipe pipe;
@@ -47,7 +50,7 @@ TEST_F(AdmissionTest, LetsInUpToMaxFlows) {
   Connection connection = tests::connection();
   for (__u64 active = 0; active < 10; ++active) {
     own.set(&C::ActiveFlowCount, active);
-    EXPECT_TRUE(admission.admit(connection.ours, kStart));
+    EXPECT_TRUE(admission.admit(connection.ours, 0, kStart));
   }
   EXPECT_TRUE(connection.ours);
   EXPECT_EQ(own.get(&C::RejectedFlowCount_MaxFlows), 0u);
@@ -58,7 +61,7 @@ TEST_F(AdmissionTest, ResetsAndCountsBeyondMaxFlows) {
   own.set(&C::ActiveFlowCount, 4);
   others.set(&C::ActiveFlowCount, 6);  // the limit is over all workers
   Connection connection = tests::connection();
-  EXPECT_FALSE(admission.admit(connection.ours, kStart));
+  EXPECT_FALSE(admission.admit(connection.ours, 0, kStart));
   EXPECT_FALSE(connection.ours);
   EXPECT_TRUE(was_reset(connection.peer));
   EXPECT_EQ(own.get(&C::RejectedFlowCount_MaxFlows), 1u);
@@ -71,16 +74,36 @@ TEST_F(AdmissionTest, ResetsAndCountsBeyondMaxFlows) {
 TEST_F(AdmissionTest, LetsInAgainWhenThereIsRoom) {
   own.set(&C::ActiveFlowCount, 10);
   Connection refused = tests::connection();
-  EXPECT_FALSE(admission.admit(refused.ours, kStart));
+  EXPECT_FALSE(admission.admit(refused.ours, 0, kStart));
   own.set(&C::ActiveFlowCount, 9);
   Connection taken = tests::connection();
-  EXPECT_TRUE(admission.admit(taken.ours, kStart));
+  EXPECT_TRUE(admission.admit(taken.ours, 0, kStart));
   EXPECT_TRUE(taken.ours);
 }
 
+TEST_F(AdmissionTest, WhoSeesARefusalFindsItCounted) {
+  own.set(&C::ActiveFlowCount, 10);
+  for (__u64 refused = 1; refused <= 200; ++refused) {
+    Connection connection = tests::connection();
+    __u64 counted = 0;
+    std::atomic<bool> looks = false;
+    std::jthread peer([&] {
+      char byte = 0;
+      looks = true;
+      while (::recv(connection.peer.get(), &byte, 1, MSG_DONTWAIT) < 0 && errno == EAGAIN) continue;
+      counted = std::min(table.sum(&C::RejectedFlowCount_MaxFlows),
+                         table.sum(0, &tlsplice_listener::RejectedFlowCount));
+    });
+    while (!looks) std::this_thread::yield();
+    EXPECT_FALSE(admission.admit(connection.ours, 0, kStart));
+    peer.join();
+    ASSERT_EQ(counted, refused);
+  }
+}
+
 TEST_F(AdmissionTest, SaysItOnceASecond) {
-  for (int i = 0; i < 100; ++i) admission.count(Refusal::kMaxFlows, kStart + base::Milliseconds(i));
-  admission.count(Refusal::kMaxFlows, kStart + base::Milliseconds(1000));
+  for (int i = 0; i < 100; ++i) admission.count(Refusal::kMaxFlows, 0, kStart + base::Milliseconds(i));
+  admission.count(Refusal::kMaxFlows, 0, kStart + base::Milliseconds(1000));
   EXPECT_EQ(own.get(&C::RejectedFlowCount_MaxFlows), 101u);
   const std::string text = said();
   EXPECT_EQ(lines_in(text), 2u);
@@ -90,8 +113,8 @@ TEST_F(AdmissionTest, SaysItOnceASecond) {
 TEST_F(AdmissionTest, SaysEachReasonOnItsOwn) {
   for (const Refusal reason :
        {Refusal::kMaxFlows, Refusal::kDescriptors, Refusal::kMemory, Refusal::kPorts}) {
-    admission.count(reason, kStart);
-    admission.count(reason, kStart);
+    admission.count(reason, 0, kStart);
+    admission.count(reason, 0, kStart);
   }
   EXPECT_EQ(own.get(&C::RejectedFlowCount_MaxFlows), 2u);
   EXPECT_EQ(own.get(&C::RejectedFlowCount_Descriptors), 2u);
@@ -113,8 +136,8 @@ TEST_F(AdmissionTest, RefusesWithTheSpareDescriptorWhenThereIsNone) {
   {
     const tests::NoDescriptors none;
     EXPECT_EQ(net::accept(listener->get()).error(), EMFILE);
-    EXPECT_TRUE(admission.refuse_next(listener->get(), kStart));
-    EXPECT_TRUE(admission.refuse_next(listener->get(), kStart));  // the spare one is there again
+    EXPECT_TRUE(admission.refuse_next(listener->get(), 0, kStart));
+    EXPECT_TRUE(admission.refuse_next(listener->get(), 0, kStart));  // the spare one is there again
   }
   EXPECT_TRUE(was_reset(first));
   EXPECT_TRUE(was_reset(second));
@@ -126,7 +149,7 @@ TEST_F(AdmissionTest, RefusesWithTheSpareDescriptorWhenThereIsNone) {
 TEST_F(AdmissionTest, HasNobodyToRefuseInAnEmptyQueue) {
   const auto listener = net::listen(*net::Address::parse("127.0.0.1", 0));
   ASSERT_TRUE(listener.has_value());
-  EXPECT_FALSE(admission.refuse_next(listener->get(), kStart));
+  EXPECT_FALSE(admission.refuse_next(listener->get(), 0, kStart));
 }
 
 }  // namespace
