@@ -142,6 +142,7 @@ TEST_F(AdmissionTest, RefusesWithTheSpareDescriptorWhenThereIsNone) {
   EXPECT_TRUE(was_reset(first));
   EXPECT_TRUE(was_reset(second));
   EXPECT_EQ(own.get(&C::RejectedFlowCount_Descriptors), 2u);
+  EXPECT_EQ(table.sum(0, &tlsplice_listener::RejectedFlowCount), 2u);
   EXPECT_EQ(net::accept(listener->get()).error(), EAGAIN);  // the queue is empty
   EXPECT_EQ(lines_in(said()), 1u);
 }
